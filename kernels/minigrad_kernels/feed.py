@@ -1,0 +1,46 @@
+"""What crosses a program's border: inputs copied in, outputs copied out, at an address that moves with the step; and rows by index."""
+from __future__ import annotations
+
+from typing import Any, Final
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from ._jit import jit
+from .abi import word
+from .machine import STEP
+
+BYTE: Final = ir.IntType(8).as_pointer()
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def copy_bytes(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
+    """Copy `count` bytes between addresses that do not overlap."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        to, source, n = arguments
+        cgutils.raw_memcpy(builder, builder.inttoptr(to, BYTE), builder.inttoptr(source, BYTE), n, context.get_constant(types.intp, 1))
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), codegen
+
+
+@jit
+def feed(base, stride, state, out):  # type: ignore[no-untyped-def]
+    """out = the bytes at base + step * stride."""
+    copy_bytes(out.ctypes.data, base + word(state, STEP) * stride, out.size)
+
+
+@jit
+def gather(base, width, rows, indices, state, out):  # type: ignore[no-untyped-def]
+    """out[i] = `width` bytes at base + width * index, the index read from row `step` of the int64 table (steps, rows) at `indices`."""
+    first = word(state, STEP) * rows
+    for i in range(rows):
+        copy_bytes(out.ctypes.data + i * width, base + width * word(indices, first + i), width)
+
+
+@jit
+def emit(base, stride, state, x):  # type: ignore[no-untyped-def]
+    """Write the bytes of x at base + step * stride."""
+    copy_bytes(base + word(state, STEP) * stride, x.ctypes.data, x.size)

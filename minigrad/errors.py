@@ -1,0 +1,54 @@
+"""Every error that minigrad raises on purpose: what came, what was expected, and the fix, before anything has changed."""
+from __future__ import annotations
+
+
+class MinigradError(Exception):
+    """Base of all errors below."""
+
+
+class ShapeError(MinigradError, ValueError):
+    """Shapes that an op or layer cannot take."""
+
+
+class DtypeError(MinigradError, TypeError):
+    """Dtypes that an op cannot take, or a mixture that it will not guess about."""
+
+
+class AxisError(MinigradError, IndexError):
+    """An axis that the operand does not have."""
+
+
+class DeviceError(MinigradError, ValueError):
+    """A device other than the CPU."""
+
+
+class GraphError(MinigradError, RuntimeError):
+    """A backward pass that the recorded graph does not allow."""
+
+
+class SavedValueError(GraphError):
+    """A value that backward needs was changed after it was recorded."""
+
+
+class NonFiniteError(MinigradError, FloatingPointError):
+    """A step whose gradients are not finite; it was refused and nothing was changed."""
+
+
+class LabelError(MinigradError, IndexError):
+    """A class label outside the classes."""
+
+
+class CaptureError(MinigradError, RuntimeError):
+    """Something inside a captured step that a replay could not repeat."""
+
+
+class StepBusyError(MinigradError, RuntimeError):
+    """A captured step was called while another thread is running it."""
+
+
+class OpError(MinigradError, ValueError):
+    """An op whose declaration does not hold: a wrong derivative, shape or kernel."""
+
+
+class GradcheckError(MinigradError, AssertionError):
+    """An analytic gradient that differs from the numerical one."""

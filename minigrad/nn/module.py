@@ -1,0 +1,153 @@
+"""Module: parameters and submodules by attribute, their names, and the path that errors quote."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from minigrad.errors import DtypeError, ShapeError
+from minigrad.nn.parameter import Parameter
+from minigrad.tape import live
+from minigrad.tape.mode import local
+
+
+class Module:
+    """Base of all layers: assign Parameters and Modules as attributes, write `forward`, call the object."""
+
+    training: bool
+
+    def __init__(self) -> None:
+        self.__dict__.update(_parameters={}, _modules={}, training=True, _name="")
+
+    # ---- attributes
+    def __setattr__(self, name: str, value: Any) -> None:
+        for kind, place in ((Parameter, self._parameters), (Module, self._modules)):
+            place.pop(name, None)
+            if isinstance(value, kind):
+                self.__dict__.pop(name, None)
+                place[name] = value
+                break
+        else:
+            self.__dict__[name] = value
+        if isinstance(value, Module):
+            value._rename(f"{self._name}.{name}" if self._name else name)
+        live.changed()
+
+    def __getattr__(self, name: str) -> Any:
+        for place in ("_parameters", "_modules"):
+            found = self.__dict__.get(place, {}).get(name)
+            if found is not None:
+                return found
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        for place in (self._parameters, self._modules, self.__dict__):
+            if name in place:
+                del place[name]
+                live.changed()
+                return
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def _rename(self, path: str) -> None:
+        """Remember where this module is in the model; a module used in two places keeps the last."""
+        self.__dict__["_name"] = path
+        for name, module in self._modules.items():
+            module._rename(f"{path}.{name}")
+
+    # ---- running
+    def forward(self, *inputs: Any) -> Any:
+        """What the module computes; write this one."""
+        raise TypeError(f"{type(self).__name__} needs a forward method")
+
+    def __call__(self, *inputs: Any) -> Any:
+        mode = local.mode
+        before, mode.path = mode.path, self._name or before_or_own(mode.path, self)
+        try:
+            return self.forward(*inputs)
+        finally:
+            mode.path = before
+
+    # ---- what it holds
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module as "" and all below it by path, each once."""
+        seen: set[int] = set()
+        stack: list[tuple[str, Module]] = [(prefix, self)]
+        while stack:
+            path, module = stack.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield path, module
+                stack += [(f"{path}.{name}" if path else name, child) for name, child in reversed(module._modules.items())]
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it, each once."""
+        return (module for _, module in self.named_modules())
+
+    def children(self) -> Iterator[Module]:
+        """The modules right below this one."""
+        return iter(self._modules.values())
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """All parameters by path, each once, in order of definition."""
+        seen: set[int] = set()
+        for path, module in self.named_modules():
+            for name, parameter in module._parameters.items():
+                if id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    yield (f"{path}.{name}" if path else name), parameter
+
+    def parameters(self) -> Iterator[Parameter]:
+        """All parameters, each once, in order of definition."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def zero_grad(self) -> None:
+        """Set every parameter's gradient to None."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def train(self, mode: bool = True) -> Module:
+        """Put this module and all below it in training mode, or in evaluation mode; returns itself."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """Put this module and all below it in evaluation mode; returns itself."""
+        return self.train(False)
+
+    # ---- saving
+    def state_dict(self) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+        """Copies of all parameters by path."""
+        return {name: parameter.array.copy() for name, parameter in self.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Copy values in place, by path. Raises KeyError, ShapeError or DtypeError before anything is changed."""
+        own = dict(self.named_parameters())
+        missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        if missing or extra:
+            raise KeyError(f"state_dict does not fit: missing {missing or 'nothing'}, unexpected {extra or 'nothing'}")
+        values = {name: np.asarray(getattr(value, "array", value)) for name, value in state.items()}
+        for name, value in values.items():
+            if value.shape != own[name].shape:
+                raise ShapeError(f"{name}: the state has shape {value.shape}, the module {own[name].shape}")
+            if not np.can_cast(value.dtype, own[name].dtype, "same_kind"):
+                raise DtypeError(f"{name}: the state is {value.dtype.name}, the module {own[name].dtype.name}")
+        for name, value in values.items():
+            own[name].copy_(value)
+
+    # ---- showing
+    def extra_repr(self) -> str:
+        """What stands in the parentheses of a leaf module's repr."""
+        return ""
+
+    def __repr__(self) -> str:
+        if not self._modules:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        lines = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self._modules.items()]
+        return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
+
+def before_or_own(path: str, module: Module) -> str:
+    """The path of a module that is part of no other: that of its caller, else its class."""
+    return path or type(module).__name__

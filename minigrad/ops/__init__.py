@@ -1,0 +1,1 @@
+"""Ops: each declared once, in the file of its family. The declared object is the public function."""

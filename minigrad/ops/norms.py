@@ -1,0 +1,66 @@
+"""The global gradient norm, clipping by it, and the guard that lets a step be committed."""
+from __future__ import annotations
+
+import numpy as np
+
+from minigrad.errors import NonFiniteError
+from minigrad.ops import rules
+from minigrad.ops.op import Attributes, Op, Plan, Value, op, per_element
+from minigrad.ops.spec import Spec
+from minigrad_kernels import norms as kernels
+
+
+def _scalars(text: str, status: bool = False) -> rules.Rule:
+    """A rule for float64 arrays of any length, in the order of the inputs; the last array is the output unless the op only checks."""
+
+    def rule(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
+        outs = () if status else (Spec.of((), rules.FLOAT64),)
+        arrays = [*specs, *outs]
+        how = rules.layout(text, status=status)
+        return Plan(outs, (rules.step(op.kernel, how, [s.dtype for s in arrays], range(len(arrays)), {"n": specs[0].size}),))
+
+    return rule
+
+
+def _sum_squares(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
+    x, blocks, partials = specs
+    how = rules.layout("x[n] blocks(2,b) partials[b]", "b")
+    return Plan((), (rules.step(op.kernel, how, [x.dtype, rules.INT64, rules.FLOAT64], [0, 1, 2], {"n": x.size, "b": partials.size},
+                                flops=2 * x.size),))
+
+
+def _clip(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
+    x = specs[0]
+    return Plan((), (rules.step(op.kernel, rules.layout("factor[1] x[n]", "n"), [rules.FLOAT64, x.dtype], [1, 0], {"n": x.size}, flops=x.size),))
+
+
+@op(kernel=kernels.sum_squares, shape=_sum_squares, mutates=("partials",), flops=per_element(2))
+def sum_squares_(x: Value, blocks: Value, partials: Value) -> Value:
+    """Write the sum of squares of each block of x (start and length in the rows of `blocks`) into `partials`, in float64."""
+    return np.array([np.sum(np.square(x[start:start + n], dtype=np.float64)) for start, n in blocks.T])
+
+
+@op(kernel=kernels.norm, shape=_scalars("partials[n] out[1]"))
+def norm(partials: Value) -> Value:
+    """The square root of the partials' sum, added in order."""
+    return np.sqrt(np.sum(partials))
+
+
+@op(kernel=kernels.clip_factor, shape=_scalars("total[1] bound[1] out[1]"))
+def clip_factor(total: Value, bound: Value) -> Value:
+    """min(1, bound / (total + 1e-6)), as PyTorch's clip_grad_norm_ (Pascanu et al. 2013)."""
+    return np.minimum(1.0, bound / (total + 1e-6))
+
+
+@op(kernel=kernels.clip, shape=_clip, mutates=("x",), flops=per_element(1))
+def clip_(x: Value, factor: Value) -> Value:
+    """x *= factor, unless the factor is 1."""
+    return x * factor
+
+
+@op(kernel=kernels.guard, shape=_scalars("total[1]", status=True),
+    fails=NonFiniteError("the norm of the gradients is not finite: the step was refused, and parameters and moments are as they were. "
+                         "Lower the learning rate, clip the gradients, or scale the residual branches."))
+def guard(total: Value) -> Value:
+    """Refuse the step if the norm is not finite."""
+    return np.isfinite(total)

@@ -1,0 +1,189 @@
+"""What an op is: a definition, a kernel, a rule for shapes, and a vector-Jacobian product for each input, declared in one place.
+
+The declared object is the public function. Eager mode, tape, capture, gradcheck, the test table, FLOP counts and documentation read
+the declaration and nothing else.
+"""
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple, Protocol
+
+import numpy as np
+
+from minigrad.errors import OpError
+from minigrad.ops.spec import Spec
+from minigrad_kernels.abi import Entry
+from minigrad_kernels.machine import INVOKE_ADDRESSES
+
+#: In a rule, a Tensor; in a definition, a NumPy array.
+Value = Any
+Attributes = dict[str, Any]
+
+
+class Step(NamedTuple):
+    """One kernel call of a plan: its entry, its static words, and which operands its addresses are."""
+
+    entry: Entry
+    words: tuple[int, ...]
+    operands: tuple[int, ...]  # indices into inputs + outputs + temporaries; SCRATCH for the worker's scratch
+    flops: int = 0
+
+
+SCRATCH: Final = -1
+
+
+class Plan:
+    """How an op runs on given specs: what it makes, and the kernel calls in order. Depends on nothing but the key it is cached under."""
+
+    __slots__ = ("outs", "temps", "steps", "alias", "eager")
+
+    def __init__(self, outs: tuple[Spec, ...], steps: tuple[Step, ...], temps: tuple[Spec, ...] = (), alias: int | None = None) -> None:
+        self.outs = outs
+        self.temps = temps
+        self.steps = steps
+        self.alias = alias  # the input whose memory the only output shares: a view
+        self.eager: tuple[tuple[int, Any, int, int, tuple[int, ...]], ...] | None = None
+
+    @property
+    def flops(self) -> int:
+        return sum(step.flops for step in self.steps)
+
+    def ready(self) -> tuple[tuple[int, Any, int, int, tuple[int, ...]], ...]:
+        """For each step: the entry's address, its operand block (kept alive here), the block's address, where addresses go, operands."""
+        if self.eager is None:
+            calls = []
+            for step in self.steps:
+                if len(step.operands) > INVOKE_ADDRESSES:
+                    raise OpError(f"{step.entry.name} takes {len(step.operands)} arrays; an entry can be called with {INVOKE_ADDRESSES}")
+                block = np.array([*step.words, *[0] * INVOKE_ADDRESSES], np.int64)
+                calls.append((step.entry.load().address, block, int(block.ctypes.data), len(step.words), step.operands))
+            self.eager = tuple(calls)
+        return self.eager
+
+
+class Rule(Protocol):
+    """A shape rule: checks the inputs and lays out the kernel calls, or raises an error that names the op and the fix."""
+
+    def __call__(self, op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan: ...
+
+
+class Vjp(NamedTuple):
+    """A rule for one input: the function, and what it is called with beside `g`."""
+
+    function: Callable[..., Value]
+    wants: tuple[str, ...]
+
+
+class Op:
+    """A differentiable function of Tensors. Positional parameters of the definition are inputs, keyword-only ones attributes."""
+
+    #: Filled by the tape at import: `apply(op, inputs, attributes)` runs the op and records it.
+    apply: Callable[[Op, tuple[Value, ...], Attributes], Any]
+
+    def __init__(self, definition: Callable[..., Any], *, kernel: Any, shape: Rule, samples: Any, flops: Callable[..., int],
+                 mutates: tuple[str, ...], commit: bool, fails: Exception | None) -> None:
+        self.definition = definition
+        self.name = definition.__name__
+        self.__name__ = self.name
+        self.__doc__ = definition.__doc__
+        self.__module__ = definition.__module__
+        self.kernel = kernel
+        self.shape = shape
+        self.samples = samples
+        self.flops = flops
+        self.commit = commit
+        self.fails = fails
+        parameters = inspect.signature(definition).parameters.values()
+        self.inputs = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+        self.defaults: Attributes = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        self.mutates = tuple(self.inputs.index(name) for name in mutates)
+        self.vjps: list[Vjp | None] = [None] * len(self.inputs)
+        self.plans: dict[Any, Plan] = {}
+        self.keep: dict[int, tuple[str, ...]] = {}
+        self._positions: dict[int, tuple[int, ...]] = {}
+
+    def vjp(self, wrt: str) -> Callable[[Callable[..., Value]], Callable[..., Value]]:
+        """Declare the vector-Jacobian product for input `wrt`: a function of `g` and of what it needs by name.
+
+        Names are the op's inputs (kept by the tape), `out` (the result, kept), `x_spec` (shape and dtype of input `x`, nothing kept)
+        and the op's attributes. It receives and returns Tensors and is written in ops, so it can be differentiated again.
+        """
+        if wrt not in self.inputs:
+            raise OpError(f"{self.name} has no input {wrt!r}: its inputs are {', '.join(self.inputs)}")
+
+        def declare(function: Callable[..., Value]) -> Callable[..., Value]:
+            names = tuple(inspect.signature(function).parameters)
+            known = {*self.inputs, "out", *self.defaults, *(f"{name}_spec" for name in self.inputs)}
+            unknown = [name for name in names[1:] if name not in known]
+            if names[:1] != ("g",) or unknown:
+                raise OpError(f"{self.name}.vjp({wrt!r}): the rule takes g, then any of {', '.join(sorted(known))}; got ({', '.join(names)})")
+            self.vjps[self.inputs.index(wrt)] = Vjp(function, names[1:])
+            self.keep.clear()
+            self._positions.clear()
+            return function
+
+        return declare
+
+    def kept(self, mask: int) -> tuple[str, ...]:
+        """Names of the values that the rules of the inputs in `mask` (bit i = input i) need: what the tape keeps."""
+        found = self.keep.get(mask)
+        if found is None:
+            wants = [v.wants for i, v in enumerate(self.vjps) if mask >> i & 1 and v is not None]
+            keepable = {*self.inputs, "out"}
+            found = self.keep[mask] = tuple(dict.fromkeys(name for names in wants for name in names if name in keepable))
+        return found
+
+    def positions(self, mask: int) -> tuple[int, ...]:
+        """`kept(mask)` as indices of inputs; -1 is the output."""
+        found = self._positions.get(mask)
+        if found is None:
+            found = self._positions[mask] = tuple(-1 if name == "out" else self.inputs.index(name) for name in self.kept(mask))
+        return found
+
+    def plan(self, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
+        """Check the inputs and lay out the call. Raises ShapeError, DtypeError or AxisError."""
+        unknown = [name for name in attributes if name not in self.defaults]
+        if unknown:
+            raise TypeError(f"{self.name}() has no argument {unknown[0]!r}: it takes {', '.join([*self.inputs, *self.defaults])}")
+        if len(specs) != len(self.inputs):
+            raise TypeError(f"{self.name}() takes {len(self.inputs)} inputs ({', '.join(self.inputs)}), got {len(specs)}")
+        return self.shape(self, specs, {**self.defaults, **attributes})
+
+    def __call__(self, *inputs: Value, **attributes: Any) -> Any:
+        return Op.apply(self, inputs, attributes)
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}({', '.join([*self.inputs, *self.defaults])})>"
+
+
+#: Every declared op by name; the test table and the documentation are made from it.
+registry: dict[str, Op] = {}
+
+
+def no_flops(specs: tuple[Spec, ...], attributes: Attributes) -> int:
+    """For ops that only move data."""
+    return 0
+
+
+def per_element(count: int) -> Callable[[tuple[Spec, ...], Attributes], int]:
+    """`count` floating-point operations for each element of the largest input."""
+    return lambda specs, attributes: count * max((s.size for s in specs), default=0)
+
+
+def op(*, kernel: Any = None, shape: Rule, samples: Any = None, flops: Callable[..., int] = no_flops,
+       mutates: Iterable[str] = (), commit: bool = False, fails: Exception | None = None) -> Callable[[Callable[..., Any]], Op]:
+    """Declare an op from its definition in NumPy.
+
+    kernel: what `shape` lays out; samples: inputs over the mathematical domain, for the tests; flops: of (specs, attributes);
+    mutates: inputs that it writes; commit: runs only after a captured step's guard; fails: raised when the kernel's status is not 1.
+    """
+
+    def declare(definition: Callable[..., Any]) -> Op:
+        made = Op(definition, kernel=kernel, shape=shape, samples=samples, flops=flops, mutates=tuple(mutates), commit=commit, fails=fails)
+        if made.name in registry:
+            raise OpError(f"an op named {made.name!r} is already declared in {registry[made.name].__module__}")
+        registry[made.name] = made
+        return made
+
+    return declare

@@ -1,0 +1,1 @@
+"""Captured steps: what eager mode ran, as data for the machine."""

@@ -1,0 +1,171 @@
+"""From what ran to instructions over storages, and from storages to offsets in one arena by liveness."""
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from typing import NamedTuple
+
+from minigrad.errors import CaptureError
+from minigrad.ops.op import SCRATCH, Step
+from minigrad.ops.spec import Spec
+from minigrad.program.record import Ran
+from minigrad.tape.handle import Handle
+from minigrad_kernels._host import CACHE_LINE
+
+
+class Storage:
+    """A piece of memory: part of the arena, or somebody else's at a fixed address."""
+
+    __slots__ = ("nbytes", "address", "first", "last", "offset", "owner")
+
+    def __init__(self, nbytes: int, address: int | None = None, owner: Handle | None = None) -> None:
+        self.nbytes = nbytes
+        self.address = address  # None: in the arena
+        self.owner = owner  # keeps somebody else's memory alive
+        self.first = self.last = -1
+        self.offset = -1
+
+
+class Instruction(NamedTuple):
+    """One kernel call: its step of a plan, and the storage of each operand."""
+
+    step: Step
+    operands: tuple[Storage | None, ...]  # None is scratch
+    source: Ran
+
+
+class Layout(NamedTuple):
+    """A step as instructions in order, and where its arguments and results are."""
+
+    compute: list[Instruction]
+    commit: list[Instruction]
+    arguments: list[Storage]
+    results: list[tuple[Storage, Spec]]
+    written: list[Handle]  # Tensors outside the step that it changes
+
+
+def lay_out(ran: list[Ran], slots: set[int], arguments: list[Handle], results: list[Handle]) -> Layout:
+    """Name the storage of every operand; put what commits behind all that computes. Raises CaptureError if that changes the result."""
+    # What an op writes is the step's own, but for the gradient slots of leaves.
+    places: dict[int, Storage] = {x.address: Storage(x.spec.nbytes) for x in arguments}
+    given = list(places.values())
+    compute: list[Instruction] = []
+    commit: list[Instruction] = []
+    written: list[Handle] = []
+
+    def place(x: Handle) -> Storage:
+        found = places.get(x.address)
+        if found is None:
+            found = places[x.address] = Storage(x.spec.nbytes, x.address, x)
+        return found
+
+    for item in ran:
+        operands = [place(x) for x in item.inputs]
+        if item.out is not None:
+            if item.plan.alias is not None:
+                places.setdefault(item.out.address, operands[item.plan.alias])
+            elif item.out.address not in places and item.out.address not in slots:
+                places[item.out.address] = Storage(item.out.spec.nbytes)
+            operands.append(place(item.out))
+        operands += [Storage(spec.nbytes) for spec in item.plan.temps]
+        target = commit if item.op.commit else compute
+        written += [item.inputs[i] for i in item.op.mutates if places[item.inputs[i].address].address is not None]
+        for step in item.plan.steps:
+            target.append(Instruction(step, tuple([None if i == SCRATCH else operands[i] for i in step.operands]), item))
+        if commit and not item.op.commit:
+            _check_order(item, operands, commit)
+    return Layout(compute, commit, given, [(place(x), x.spec) for x in results], written)
+
+
+def _check_order(item: Ran, operands: list[Storage], commit: list[Instruction]) -> None:
+    """After an update, nothing may touch what it reads or writes: the update is moved to the end of the step."""
+    for storage in operands:
+        if storage.address is None:
+            continue
+        for late in commit:
+            for other in late.operands:
+                if other is not None and other.address is not None and other.nbytes and storage.nbytes \
+                        and other.address < storage.address + storage.nbytes and storage.address < other.address + other.nbytes:
+                    raise CaptureError(f"{item.op.name} at {item.line or 'an unknown line'} uses what {late.source.op.name} updated before it in "
+                                       "the same captured step: updates are committed together at the end, so that a bad step changes "
+                                       "nothing. Capture one optimiser step per function")
+
+
+class Arena:
+    """Offsets for storages that live from a first to a last instruction, cut from free blocks, best fit first."""
+
+    def __init__(self) -> None:
+        self.nbytes = 0
+        self._by_size: list[tuple[int, int]] = []  # (size, offset) of free blocks
+        self._starts: dict[int, int] = {}  # offset -> size
+        self._ends: dict[int, int] = {}  # end -> offset
+
+    def take(self, nbytes: int) -> int:
+        """The offset of a block of at least `nbytes`, aligned to a cache line."""
+        size = max(CACHE_LINE, -(-nbytes // CACHE_LINE) * CACHE_LINE)
+        at = bisect_left(self._by_size, (size, -1))
+        if at < len(self._by_size):
+            found, offset = self._by_size[at]
+            self._forget(found, offset)
+            if found > size:
+                self._keep(found - size, offset + size)
+            return offset
+        tail = self._ends.get(self.nbytes)
+        if tail is not None:  # grow the free block at the end
+            self._forget(self._starts[tail], tail)
+            self.nbytes = tail + size
+            return tail
+        self.nbytes += size
+        return self.nbytes - size
+
+    def give_back(self, offset: int, nbytes: int) -> None:
+        """The block is free from here on."""
+        size = max(CACHE_LINE, -(-nbytes // CACHE_LINE) * CACHE_LINE)
+        before, after = self._ends.get(offset), self._starts.get(offset + size)
+        if before is not None:
+            size += offset - before
+            self._forget(offset - before, before)
+            offset = before
+        if after is not None:
+            start = offset + size
+            self._forget(after, start)
+            size += after
+        self._keep(size, offset)
+
+    def _keep(self, size: int, offset: int) -> None:
+        insort(self._by_size, (size, offset))
+        self._starts[offset], self._ends[offset + size] = size, offset
+
+    def _forget(self, size: int, offset: int) -> None:
+        del self._by_size[bisect_left(self._by_size, (size, offset))]
+        del self._starts[offset], self._ends[offset + size]
+
+
+def allocate(order: list[tuple[Storage | None, ...]], arguments: list[Storage], results: list[Storage]) -> int:
+    """Give every storage of the arena its offset, by the order in which instructions use them; returns the arena's size in bytes."""
+    for storage in arguments:
+        storage.first = storage.last = 0
+    for index, operands in enumerate(order):
+        for storage in operands:
+            if storage is not None and storage.address is None:
+                if storage.first < 0:
+                    storage.first = index
+                storage.last = index
+    for storage in results:
+        storage.last = len(order)
+    arena = Arena()
+    for storage in arguments:
+        if storage.address is None and storage.offset < 0:
+            storage.offset = arena.take(storage.nbytes)
+    ending: dict[int, list[Storage]] = {}
+    for storage in arguments:
+        ending.setdefault(storage.last, []).append(storage)
+    for index, operands in enumerate(order):
+        for storage in operands:
+            if storage is not None and storage.address is None and storage.offset < 0:
+                storage.offset = arena.take(storage.nbytes)
+                ending.setdefault(storage.last, []).append(storage)
+        for storage in ending.pop(index, ()):
+            arena.give_back(storage.offset, storage.nbytes)
+    return arena.nbytes
+
+

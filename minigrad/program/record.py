@@ -1,0 +1,74 @@
+"""Recording: one eager run of a step, heard op by op."""
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import minigrad
+from minigrad.ops.op import Op, Plan
+from minigrad.tape.handle import Handle, Leaf
+from minigrad.tape.mode import Listener, local
+
+_PACKAGE = str(Path(minigrad.__file__).parent)
+
+
+class Ran(NamedTuple):
+    """One op that ran: what it read and made, and where it was written."""
+
+    op: Op
+    plan: Plan
+    inputs: tuple[Handle, ...]
+    out: Handle | None
+    path: str
+    line: str
+
+
+class Recorder(Listener):
+    """Hears every op of a step. Keeps what it heard alive, so that during recording an address is one array."""
+
+    def __init__(self) -> None:
+        self.items: list[Ran] = []
+        self.fresh: dict[int, Leaf] = {}  # leaves whose gradient was set to None inside
+        self.slots: set[int] = set()  # addresses of gradients that were written
+        self.leaves: dict[int, Leaf] = {}  # whose slots these are
+        self.entry: dict[int, tuple[Leaf, bool]] = {}  # leaves whose gradient from before the step was looked at
+
+    def ran(self, op: Op, plan: Plan, inputs: tuple[Handle, ...], out: Handle | None) -> None:
+        self.items.append(Ran(op, plan, inputs, out, local.mode.path, _caller()))
+
+    def cleared(self, leaf: Leaf) -> None:
+        self.fresh[id(leaf)] = leaf
+
+    def looked(self, leaf: Leaf) -> None:
+        self.leaves[id(leaf)] = leaf
+        if id(leaf) not in self.fresh and id(leaf) not in self.entry:
+            self.entry[id(leaf)] = (leaf, leaf.present)
+
+    def kept(self, slot: Handle) -> None:
+        self.slots.add(slot.address)
+
+
+def _caller() -> str:
+    """`file.py:12` of the innermost frame outside the package: the user's line."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith(_PACKAGE):
+            return f"{Path(name).name}:{frame.f_lineno}"
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return ""
+
+
+def signature(ran: list[Ran], arguments: list[Any]) -> list[Any]:
+    """What a replay would do, comparable between two recordings: ops, plans, and where each operand comes from."""
+    labels: dict[int, Any] = {x.address: ("argument", i) for i, x in enumerate(arguments)}
+    lines: list[Any] = []
+    for index, item in enumerate(ran):
+        # A plan belongs to one op, specs and attributes, so its identity stands for all three.
+        lines.append((item.op.name, id(item.plan), tuple([labels.get(x.address, x.address) for x in item.inputs])))
+        if item.out is not None and item.plan.alias is None:
+            labels.setdefault(item.out.address, ("made by", index))
+    return lines

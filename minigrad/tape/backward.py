@@ -1,0 +1,199 @@
+"""The reverse sweep: records of one pass, latest first, without recursion."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from minigrad.errors import GraphError, SavedValueError
+from minigrad.ops import elementwise, reduce
+from minigrad.ops.op import Op
+from minigrad.ops.spec import Shape
+from minigrad.tape import live
+from minigrad.tape.handle import Handle, Leaf, slot_for_writing, twin
+from minigrad.tape.mode import local, set_grad_enabled
+from minigrad.tape.record import Record
+
+
+def reachable(root: Record) -> list[Record]:
+    """The records that `root` was made from, itself included, latest first."""
+    seen = {root}
+    stack = [root]
+    while stack:
+        for parent in stack.pop().parents:
+            if type(parent) is Record and parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return sorted(seen, key=_serial, reverse=True)
+
+
+def _serial(record: Record) -> int:
+    return record.serial
+
+
+def _kept(record: Record, create_graph: bool) -> Sequence[Handle]:
+    """The values that the record kept, as they were. Raises if they are gone or were changed."""
+    kept = record.kept
+    if kept is None:
+        raise GraphError(f"Trying to backward through the graph a second time, at {record.name}: its saved values were freed by the "
+                         "first pass. Pass retain_graph=True to that one, or run the forward again.")
+    for value, version, position in zip(kept, record.versions, record.op.positions(record.mask), strict=True):
+        if value.clock[0] != version:
+            name = "out" if position < 0 else record.op.inputs[position]
+            raise SavedValueError(f"{record.name}: the backward needs {name} ({value.spec!r}) as it was, but it was modified by an inplace "
+                                  f"operation since (version {value.clock[0]}, expected {version}): run backward before changing it")
+    if not create_graph:
+        return kept
+    linked = list(kept)
+    for i, position in enumerate(record.op.positions(record.mask)):
+        if position < 0:  # kept without its place in the graph, to avoid a cycle
+            linked[i] = twin(kept[i])
+            linked[i].record, linked[i].requires_grad = record, True
+    return linked
+
+
+def _arguments(record: Record, i: int, kept: Sequence[Handle]) -> list[Any]:
+    """What the rule of input i is called with, beside g."""
+    op = record.op
+    rule = op.vjps[i]
+    assert rule is not None
+    values: list[Any] = []
+    for name in rule.wants:
+        if name in op.defaults:
+            values.append(record.attributes.get(name, op.defaults[name]))
+        elif name.endswith("_spec"):
+            values.append(record.specs[op.inputs.index(name[:-5])])
+        else:
+            values.append(kept[op.kept(record.mask).index(name)])
+    return values
+
+
+def unbroadcast(g: Any, shape: Shape) -> Any:
+    """Sum `g` over the axes along which an operand of `shape` was repeated."""
+    lead = len(g.spec.shape) - len(shape)
+    axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and g.spec.shape[lead + i] != 1)
+    g = reduce.sum(g, axis=axes, keepdims=False) if axes else g
+    return g if g.spec.shape == shape else reduce.reshape(g, shape=shape)
+
+
+def accumulate(handle: Handle, g: Any) -> None:
+    """Add a finished contribution to a leaf's gradient slot; the first one is written there."""
+    leaf = leaf_of(handle)
+    if leaf.present:
+        elementwise.add_(leaf.slot, g)
+        leaf.norm = None
+        return
+    slot = slot_for_writing(handle)
+    if g is not slot:
+        elementwise.copy_(slot, g)
+    leaf.present = True
+
+
+def leaf_of(handle: Handle) -> Leaf:
+    """The state of a leaf whose gradient is about to be added to; a recorder hears that it was looked at."""
+    leaf = handle.leaf
+    if leaf is None:
+        leaf = handle.leaf = Leaf()
+    listener = local.mode.listener
+    if listener is not None:
+        listener.looked(leaf)
+    return leaf
+
+
+def keep_graph(handle: Handle, g: Any) -> None:
+    """Make `g`, with its own graph, the leaf's gradient or add it to the one there."""
+    leaf = leaf_of(handle)
+    leaf.slot = elementwise.add(leaf.slot, g) if leaf.present else g
+    leaf.present, leaf.handed = True, None
+
+
+def sweep(root: Record, gradient: Any, *, retain_graph: bool, create_graph: bool, leaf: Callable[[Handle, Any], None],
+          wanted: set[Any] | None = None) -> dict[Any, Any]:
+    """Send `gradient` back from `root`; `leaf` receives each contribution to a leaf.
+
+    With `wanted` (records and leaves), only what leads there is computed, and the records' gradients are returned.
+    """
+    order = reachable(root)
+    useful = None if wanted is None else _leading_to(order, wanted)
+    found: dict[Any, Any] = {}
+    mode = local.mode
+    root.grad = gradient
+    try:
+        with set_grad_enabled(create_graph):
+            for record in order:
+                g, record.grad = record.grad, None
+                if g is None:
+                    continue
+                if wanted is not None and record in wanted:
+                    found[record] = g
+                if useful is not None and record not in useful:
+                    continue
+                kept = _kept(record, create_graph)
+                op, specs = record.op, record.specs
+                for i, parent in enumerate(record.parents):
+                    if parent is None or not record.mask >> i & 1 or (useful is not None and parent not in useful):
+                        continue
+                    is_leaf = type(parent) is not Record
+                    if is_leaf and wanted is None and not create_graph and not leaf_of(parent).present:  # type: ignore[arg-type]
+                        mode.destination = slot_for_writing(parent)  # type: ignore[arg-type]
+                    given = op.vjps[i].function(g, *_arguments(record, i, kept))  # type: ignore[union-attr]
+                    if given.spec.shape != specs[i].shape:
+                        given = unbroadcast(given, specs[i].shape)
+                    mode.destination = None
+                    if is_leaf:
+                        leaf(parent, given)  # type: ignore[arg-type]
+                    elif parent.grad is None:
+                        parent.grad = given
+                    else:
+                        parent.grad = elementwise.add(parent.grad, given)
+                if not retain_graph:
+                    record.kept, record.parents = None, ()
+    finally:
+        mode.destination = None
+        for record in order:
+            record.grad = None
+    return found
+
+
+def _leading_to(order: list[Record], wanted: set[Any]) -> set[Any]:
+    """The records of `order` from which something wanted can be reached, and what is wanted itself."""
+    useful = set(wanted)
+    for record in reversed(order):
+        if any(parent in useful for parent in record.parents if parent is not None):
+            useful.add(record)
+    return useful
+
+
+def backward(root: Handle, gradient: Any, *, retain_graph: bool, create_graph: bool) -> None:
+    """Add the gradient of `root` to every leaf it was made from."""
+    live.gradients.value += 1
+    take = keep_graph if create_graph else accumulate
+    if root.record is None:
+        if not root.requires_grad:
+            raise GraphError("element 0 of tensors does not require grad and does not have a grad_fn: "
+                             "nothing that it was made from has requires_grad=True, or it was made under no_grad()")
+        take(root, gradient)
+        return
+    sweep(root.record, gradient, retain_graph=retain_graph, create_graph=create_graph, leaf=take)
+
+
+def gradients(outputs: Sequence[Handle], inputs: Sequence[Handle], seeds: Sequence[Any], *, retain_graph: bool,
+              create_graph: bool) -> list[Any]:
+    """The gradient of the outputs with respect to each input, or None where an output does not depend on it; `.grad` is not touched."""
+    sums: dict[Any, Any] = {}
+
+    def take(place: Any, g: Any) -> None:
+        sums[place] = elementwise.add(sums[place], g) if place in sums else g
+
+    places = [x.record or x for x in inputs]
+    for output, seed in zip(outputs, seeds, strict=True):
+        if output.record is None:
+            if output in places:
+                take(output, seed)
+            continue
+        with set_grad_enabled(create_graph):
+            for place, g in sweep(output.record, seed, retain_graph=retain_graph, create_graph=create_graph, leaf=take,
+                                  wanted=set(places)).items():
+                take(place, g)
+    return [sums.get(place) for place in places]
+
+

@@ -1,0 +1,82 @@
+"""The global norm over runs of gradients: one kernel call a run, partials combined in order."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from minigrad.ops import norms
+from minigrad.ops.spec import Spec
+from minigrad.tape.handle import Handle, wrap
+from minigrad.tape.mode import local
+from minigrad.tape.slab import Segment, segments
+
+FLOAT64 = np.dtype(np.float64)
+
+
+class Group:
+    """The parameters of one norm or one optimiser, and the runs of those that have a gradient, found again when that changes."""
+
+    def __init__(self, parameters: Iterable[Handle]) -> None:
+        self.parameters = tuple(parameters)
+        self._present: list[bool] = []
+        self._runs: list[Segment] = []
+        self._partials: Any = None
+        self._windows: list[Any] = []
+
+    def runs(self) -> list[Segment]:
+        """The runs of parameters whose gradient is there."""
+        listener = local.mode.listener
+        if listener is not None:
+            for p in self.parameters:
+                if p.leaf is not None:
+                    listener.looked(p.leaf)
+        present = [p.leaf is not None and p.leaf.present for p in self.parameters]
+        if present != self._present:
+            self._runs = segments([p for p, there in zip(self.parameters, present, strict=True) if there])
+            self._present = present
+            counts = [run.blocks.spec.shape[1] for run in self._runs]
+            self._partials = wrap(np.zeros(sum(counts)), Spec.of((sum(counts),), FLOAT64))
+            ends = np.cumsum([0, *counts])
+            self._windows = [wrap(self._partials.array[a:b], Spec.of((int(b - a),), FLOAT64), self._partials.clock)
+                             for a, b in zip(ends, ends[1:], strict=False)]
+        return self._runs
+
+    def norm(self) -> Any:
+        """The 2-norm over all gradients, a float64 scalar."""
+        for run, window in zip(self.runs(), self._windows, strict=True):
+            norms.sum_squares_(run.grad, run.blocks, window)
+        return norms.norm(self._partials)
+
+    def finite_by(self) -> Any:
+        """The norm that already covers these very gradients, or None: clipping leaves it for the optimiser's guard."""
+        found = None
+        for p in self.parameters:
+            leaf = p.leaf
+            if leaf is None or not leaf.present:
+                continue
+            if leaf.norm is None or (found is not None and leaf.norm is not found):
+                return None
+            found = leaf.norm
+        return found
+
+    def remember(self, total: Any) -> None:
+        """Say that `total` is the norm of what these gradients were made from."""
+        for p in self.parameters:
+            if p.leaf is not None and p.leaf.present:
+                p.leaf.norm = total
+
+
+_groups: dict[tuple[int, ...], Group] = {}
+
+
+def group_of(parameters: Sequence[Handle]) -> Group:
+    """The group of exactly these parameters, in this order; the last few are kept, since a loop asks for the same one each step."""
+    key = tuple([id(p) for p in parameters])
+    found = _groups.get(key)
+    if found is None:
+        if len(_groups) >= 4:
+            _groups.pop(next(iter(_groups)))
+        found = _groups[key] = Group(parameters)  # keeps the parameters alive, so their ids stay theirs
+    return found

@@ -1,0 +1,92 @@
+"""What eager mode is doing in this thread: whether it records, who listens, and where a result should go."""
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ContextDecorator, contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from minigrad.ops.op import Op, Plan
+    from minigrad.tape.handle import Handle, Leaf
+
+
+class Listener:
+    """Hears what runs in a thread; the base hears nothing."""
+
+    def ran(self, op: Op, plan: Plan, inputs: tuple[Handle, ...], out: Handle | None) -> None:
+        """An op ran on `inputs` and wrote `out`."""
+
+    def cleared(self, leaf: Leaf) -> None:
+        """A leaf's gradient was set to None."""
+
+    def looked(self, leaf: Leaf) -> None:
+        """Whether the leaf has a gradient decides what runs next."""
+
+    def kept(self, slot: Handle) -> None:
+        """What is written to this slot outlives the run."""
+
+
+class Mode:
+    """The switches of one thread, as one object so that an op reads them through a single thread-local look-up."""
+
+    __slots__ = ("grad", "listener", "destination", "path")
+
+    def __init__(self) -> None:
+        self.grad = True
+        self.listener: Listener | None = None
+        self.destination: Handle | None = None  # a leaf's gradient slot that the next op with its spec writes into
+        self.path = ""  # of the module that is running: for error texts, records and programs
+
+
+class _PerThread(threading.local):
+    def __init__(self) -> None:
+        self.mode = Mode()
+
+
+local = _PerThread()
+
+
+def is_grad_enabled() -> bool:
+    """Whether ops are being recorded for backward in this thread."""
+    return local.mode.grad
+
+
+class set_grad_enabled(ContextDecorator):
+    """Record ops for backward, or not, in this thread: inside a `with` block or a decorated function."""
+
+    __slots__ = ("enabled", "before")
+
+    def __init__(self, enabled: bool) -> None:
+        self.enabled = enabled
+
+    def _recreate_cm(self) -> set_grad_enabled:
+        return type(self)(self.enabled)
+
+    def __enter__(self) -> None:
+        mode = local.mode
+        self.before, mode.grad = mode.grad, self.enabled
+
+    def __exit__(self, *exception: object) -> None:
+        local.mode.grad = self.before
+
+
+def no_grad() -> set_grad_enabled:
+    """Do not record ops for backward, inside a `with` block or a decorated function."""
+    return set_grad_enabled(False)
+
+
+def enable_grad() -> set_grad_enabled:
+    """Record ops for backward, even inside `no_grad`."""
+    return set_grad_enabled(True)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Hear of every op that runs in this thread, in order, backward's included."""
+    mode = local.mode
+    before, mode.listener = mode.listener, listener
+    try:
+        yield
+    finally:
+        mode.listener = before

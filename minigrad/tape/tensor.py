@@ -1,0 +1,334 @@
+"""Tensor: an array, its gradient, and Python's operators; every operator is an op of `minigrad.ops`."""
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from minigrad import config
+from minigrad.errors import CaptureError, DeviceError, DtypeError, GraphError, ShapeError
+from minigrad.ops import activations, elementwise, matmul, reduce
+from minigrad.ops.spec import Shape, Spec
+from minigrad.tape import handle as handles
+from minigrad.tape import live
+from minigrad.tape.backward import backward
+from minigrad.tape.handle import Array, Handle, Leaf, gradient, twin, wrap
+from minigrad.tape.mode import local, no_grad
+from minigrad.tape.record import Record
+
+
+def _read(tensor: Tensor, how: str) -> Array:
+    """The array, for reading a value out of the graph. Raises inside a captured step: a replay would not see the value."""
+    if local.mode.listener is not None:
+        raise CaptureError(f"{how} reads a Tensor's value inside a captured step, where a replay could not follow it: "
+                           "return the Tensor from the step and read it outside")
+    return tensor.array
+
+
+class Tensor(Handle):
+    """An n-dimensional array that remembers how it was made. Make one with `mg.tensor`."""
+
+    __slots__ = ()
+    # Otherwise np.float64(2) * t would go through __array__ and silently leave the tape.
+    __array_ufunc__ = None
+
+    # ---- what it is
+    @property
+    def shape(self) -> Shape:
+        return self.spec.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.spec.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.spec.shape)
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or one of its sizes."""
+        return self.spec.shape if dim is None else self.spec.shape[dim]
+
+    def numel(self) -> int:
+        """How many elements it has."""
+        return self.spec.size
+
+    @property
+    def is_leaf(self) -> bool:
+        return self.record is None
+
+    @property
+    def grad_fn(self) -> Record | None:
+        return self.record
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Let backward compute this leaf's gradient, or not; returns itself."""
+        if self.record is not None:
+            raise GraphError("requires_grad_ changes leaves only; use detach() to take a result out of its graph")
+        if requires_grad and not self.spec.is_float:
+            raise DtypeError(f"only floating-point Tensors can require gradients, not {self.dtype.name}")
+        self.requires_grad = requires_grad
+        return self
+
+    def __repr__(self) -> str:
+        text = np.array2string(self.array, separator=", ", prefix="tensor(", threshold=200)
+        default = "" if self.dtype in (config.get_default_dtype(), config.int64) else f", dtype={self.dtype.name}"
+        tail = f", grad_fn=<{self.record.op.name}>" if self.record else ", requires_grad=True" if self.requires_grad else ""
+        return f"tensor({text}{default}{tail})"
+
+    def __len__(self) -> int:
+        if not self.spec.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self.spec.shape[0]
+
+    # ---- its gradient
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that backward left here, or None. It lives in the leaf's slot, which the next backward may write."""
+        return gradient(self)  # type: ignore[no-any-return]
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is None:
+            if self.leaf is not None:
+                handles.clear_gradient(self.leaf)
+            live.gradients.value += 1
+            return
+        if value.spec is not self.spec:
+            raise ShapeError(f"grad of a {self.spec!r} must be the same, got {value.spec!r}")
+        with no_grad():
+            slot = handles.slot_for_writing(self)
+            elementwise.copy_(slot, value)
+        assert self.leaf is not None
+        self.leaf.present = True
+        live.gradients.value += 1
+
+    def backward(self, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
+        """Add the gradient of this Tensor to the `.grad` of every leaf it was made from.
+
+        gradient: of its shape; may be left out for a scalar. The graph is freed unless `retain_graph` (default: `create_graph`).
+        """
+        backward(self, seed(self, gradient), retain_graph=create_graph if retain_graph is None else retain_graph, create_graph=create_graph)
+
+    def detach(self) -> Tensor:
+        """The same memory, outside the graph."""
+        return twin(self)  # type: ignore[no-any-return]
+
+    def clone(self) -> Tensor:
+        """A copy that gradients flow through."""
+        return elementwise.scale(self, by=1.0)  # type: ignore[no-any-return]
+
+    # ---- reading and writing
+    def numpy(self) -> Array:
+        """The values as a read-only array on the same memory; of a gradient, a copy, since its slot is written again."""
+        if self.requires_grad:
+            raise GraphError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        return self.__array__()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        values = _read(self, "numpy()")
+        if copy or (dtype is not None and np.dtype(dtype) != values.dtype):
+            return np.array(values, dtype)
+        shown = values.view()
+        shown.flags.writeable = False
+        return shown
+
+    def item(self) -> Any:
+        """The value of a one-element Tensor as a Python number."""
+        if self.spec.size != 1:
+            raise ShapeError(f"a Tensor with {self.spec.size} elements cannot be converted to Scalar")
+        return _read(self, "item()").item()
+
+    def tolist(self) -> Any:
+        """The values as nested lists of Python numbers."""
+        return _read(self, "tolist()").tolist()
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def copy_(self, source: Any) -> Tensor:
+        """Write values of this shape into this Tensor's memory; returns itself. Under no_grad for a leaf that requires gradients."""
+        given = source if isinstance(source, Handle) else tensor(np.asarray(source))
+        if given.spec.shape != self.spec.shape:
+            raise ShapeError(f"copy_: the Tensor has shape {self.shape}, the source {given.spec.shape}")
+        if given.spec is not self.spec:
+            given = reduce.cast(given, dtype=self.dtype)
+        if self.record is None:
+            with no_grad():
+                elementwise.copy_(self, given)
+        else:
+            elementwise.copy_(self, given)
+        return self
+
+    # ---- shape and dtype
+    def reshape(self, *shape: Any) -> Tensor:
+        """A view with another shape; one size may be -1."""
+        return reduce.reshape(self, shape=_sizes(shape))  # type: ignore[no-any-return]
+
+    view = reshape
+
+    def expand(self, *shape: Any) -> Tensor:
+        """The values repeated to a shape, as numpy.broadcast_to."""
+        return reduce.expand(self, shape=_sizes(shape))  # type: ignore[no-any-return]
+
+    def astype(self, dtype: Any) -> Tensor:
+        """The values in another dtype; itself if it has that dtype."""
+        return self if self.dtype == np.dtype(dtype) else reduce.cast(self, dtype=np.dtype(dtype))
+
+    def float(self) -> Tensor:
+        """The values in float32."""
+        return self.astype(config.float32)
+
+    def double(self) -> Tensor:
+        """The values in float64."""
+        return self.astype(config.float64)
+
+    def to(self, target: Any) -> Tensor:
+        """Another dtype; or the device "cpu", the only one there is."""
+        if isinstance(target, str) and not hasattr(np, target):
+            if target.split(":")[0] != "cpu":
+                raise DeviceError(f"device {target!r}: minigrad computes on the CPU, use \"cpu\"")
+            return self
+        return self.astype(target)
+
+    @property
+    def T(self) -> Tensor:
+        """The transpose of a matrix, as a copy."""
+        return reduce.transpose(self)  # type: ignore[no-any-return]
+
+    # ---- reductions and functions
+    def sum(self, axis: Any = None, keepdims: bool = False, *, dim: Any = None, keepdim: bool = False) -> Tensor:
+        """The sum over an axis, several, or all."""
+        return reduce.sum(self, **_axes(axis, dim, keepdims or keepdim))  # type: ignore[no-any-return]
+
+    def mean(self, axis: Any = None, keepdims: bool = False, *, dim: Any = None, keepdim: bool = False) -> Tensor:
+        """The mean over an axis, several, or all."""
+        return reduce.mean(self, **_axes(axis, dim, keepdims or keepdim))  # type: ignore[no-any-return]
+
+    def exp(self) -> Tensor:
+        return elementwise.exp(self)  # type: ignore[no-any-return]
+
+    def log(self) -> Tensor:
+        return elementwise.log(self)  # type: ignore[no-any-return]
+
+    def tanh(self) -> Tensor:
+        return activations.tanh(self)  # type: ignore[no-any-return]
+
+    def sigmoid(self) -> Tensor:
+        return activations.sigmoid(self)  # type: ignore[no-any-return]
+
+    def relu(self) -> Tensor:
+        return activations.relu(self)  # type: ignore[no-any-return]
+
+    # ---- operators
+    def __neg__(self) -> Tensor:
+        return elementwise.neg(self)  # type: ignore[no-any-return]
+
+    def __add__(self, other: Any) -> Tensor:
+        return elementwise.add(self, other)  # type: ignore[no-any-return]
+
+    def __radd__(self, other: Any) -> Tensor:
+        return elementwise.add(other, self)  # type: ignore[no-any-return]
+
+    def __sub__(self, other: Any) -> Tensor:
+        return elementwise.sub(self, other)  # type: ignore[no-any-return]
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return elementwise.sub(other, self)  # type: ignore[no-any-return]
+
+    def __mul__(self, other: Any) -> Tensor:
+        return elementwise.mul(self, other)  # type: ignore[no-any-return]
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return elementwise.mul(other, self)  # type: ignore[no-any-return]
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return elementwise.div(self, other)  # type: ignore[no-any-return]
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return elementwise.div(other, self)  # type: ignore[no-any-return]
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return matmul.matmul_nn(self, other)  # type: ignore[no-any-return]
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return matmul.matmul_nn(other, self)  # type: ignore[no-any-return]
+
+    __hash__ = object.__hash__
+
+
+Handle.concrete = Tensor
+
+
+def _sizes(shape: Sequence[Any]) -> Shape:
+    given = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+    return tuple(operator.index(n) for n in given)
+
+
+def _axes(axis: Any, dim: Any, keepdims: bool) -> dict[str, Any]:
+    chosen = axis if dim is None else dim
+    return {"axis": tuple(chosen) if isinstance(chosen, list) else chosen, "keepdims": keepdims}
+
+
+def seed(root: Handle, gradient: Any) -> Any:
+    """The gradient that a backward pass starts with. Raises if it cannot be guessed or does not fit."""
+    if gradient is None:
+        if root.spec.size != 1:
+            raise GraphError(f"grad can be implicitly created only for scalar outputs, and this one has shape {root.spec.shape}: "
+                             "pass gradient= of that shape, or reduce it with sum() or mean()")
+        return _ones(root.spec)
+    given = gradient if isinstance(gradient, Handle) else tensor(np.asarray(gradient, root.spec.dtype))
+    if given.spec is not root.spec:
+        raise ShapeError(f"backward: gradient is {given.spec!r}, expected {root.spec!r}")
+    return given
+
+
+_one_each: dict[Spec, Tensor] = {}
+
+
+def _ones(spec: Spec) -> Tensor:
+    found = _one_each.get(spec)
+    if found is None:
+        found = _one_each[spec] = wrap(np.ones(spec.shape, spec.dtype), spec)
+    return found
+
+
+def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """A Tensor with a copy of `data`.
+
+    data: numbers, nested lists, an array or a Tensor. Arrays keep their dtype; Python floats become the default dtype, ints int64.
+    """
+    if isinstance(data, Handle):
+        data = data.array
+    if dtype is None and not isinstance(data, np.ndarray | np.generic):
+        guessed = np.asarray(data)
+        dtype = config.get_default_dtype() if guessed.dtype.kind == "f" else guessed.dtype
+    array = np.array(data, dtype, order="C")
+    if array.dtype.kind not in "fiub":
+        raise DtypeError(f"tensor: cannot hold {array.dtype.name}: numbers only")
+    made: Tensor = wrap(array, Spec.of(array.shape, array.dtype))
+    if requires_grad:
+        made.requires_grad_()
+        made.leaf = Leaf()
+    return made
+
+
+def _filled(fill: Callable[[Shape, Any], Array]) -> Callable[..., Tensor]:
+    def make(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+        return tensor(fill(_sizes(shape), dtype or config.get_default_dtype()), requires_grad=requires_grad)
+
+    return make
+
+
+zeros = _filled(np.zeros)
+ones = _filled(np.ones)
+randn = _filled(lambda shape, dtype: config.generator().standard_normal(shape).astype(dtype))
+rand = _filled(lambda shape, dtype: config.generator().random(shape).astype(dtype))
