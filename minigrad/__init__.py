@@ -13,6 +13,7 @@ from minigrad.config import int64 as int64
 from minigrad.config import manual_seed as manual_seed
 from minigrad.config import set_default_dtype as set_default_dtype
 from minigrad.config import set_num_threads as set_num_threads
+from minigrad.custom import op as op
 from minigrad.ops.activations import relu as relu
 from minigrad.ops.activations import sigmoid as sigmoid
 from minigrad.ops.activations import tanh as tanh

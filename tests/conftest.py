@@ -25,7 +25,6 @@ def settings() -> dict[str, object]:
         "default dtype": mg.get_default_dtype(),
         "threads": mg.get_num_threads(),
         "cores": os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None,
-        "environment": dict(os.environ) | {"PYTEST_CURRENT_TEST": ""},
     }
 
 

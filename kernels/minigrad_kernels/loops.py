@@ -143,6 +143,29 @@ def zip3(f: Function, name: str, vector: bool = True) -> Kernel:
     return jit(by_vector if vector else by_lane)
 
 
+def zip4(f: Function, name: str, vector: bool = True) -> Kernel:
+    """kernel(x, y, z, w, out): out[i] = f(x[i], y[i], z[i], w[i])."""
+    f = inline(f)
+
+    @named(name)
+    def by_lane(x, y, z, w, out):
+        for i in range(out.size):
+            store_lane(out, i, f(load_lane(x, i), load_lane(y, i), load_lane(z, i), load_lane(w, i)))
+
+    @named(name)
+    def by_vector(x, y, z, w, out):
+        step = lanes(out)
+        whole = out.size // step * step
+        rest = out.size - whole
+        for i in range(0, whole, step):
+            store(out, i, f(load(x, i), load(y, i), load(z, i), load(w, i)))
+        if rest:
+            tails = load_tail(x, whole, rest, 0.0), load_tail(y, whole, rest, 0.0), load_tail(z, whole, rest, 0.0), load_tail(w, whole, rest, 0.0)
+            store_tail(out, whole, rest, f(*tails))
+
+    return jit(by_vector if vector else by_lane)
+
+
 @dataclass(frozen=True)
 class Zip:
     """The kernels of a function of two operands: both arrays, or one of them a single element (length 1) for every place."""

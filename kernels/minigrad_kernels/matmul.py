@@ -12,9 +12,24 @@ import numpy as np
 
 from ._host import CACHE_LINE, VECTOR_BYTES
 from ._jit import jit, named
-from ._tile import CHUNK_BYTES, TILE_ROWS, TILE_VECTORS, Matrix, copy_lanes, copy_vector, element_bytes, elements, fma_chains, matrix, offset, tile, transpose_chunk, transpose_narrow, transpose_vector
+from ._tile import (
+    CHUNK_BYTES,
+    TILE_ROWS,
+    TILE_VECTORS,
+    Matrix,
+    copy_lanes,
+    copy_vector,
+    element_bytes,
+    elements,
+    fma_chains,
+    matrix,
+    offset,
+    tile,
+    transpose_chunk,
+    transpose_vector,
+)
 
-#: Rows of B in a panel: 39 KB of a first-level cache of 48 KB. Deeper and shallower were slower (128 to 384 tried).
+#: Rows of B in a panel: 39 KB of a first-level cache of 48 KB. 128 to 256 measure alike; 96 and 384 are some 3 % slower.
 DEPTH: Final = 208
 PANEL_BYTES: Final = DEPTH * TILE_VECTORS * VECTOR_BYTES
 #: Rows of A that are copied side by side.
@@ -32,23 +47,23 @@ class Left(NamedTuple):
     """A: row i begins at data + i // GROUP * group + i % GROUP * row."""
 
     data: Any
-    row: int
-    column: int
-    group: int
+    row: Any
+    column: Any
+    group: Any
 
 
 class Ahead(NamedTuple):
-    """What to prefetch: `step` elements further at each k, `jump` further after each of the first `jumps` rows' tiles."""
+    """What to prefetch: `step` elements further at each k, `jump` further after each tile within the first `jumps` rows."""
 
     data: Any
-    step: int
-    jump: int
-    jumps: int
+    step: Any
+    jump: Any
+    jumps: Any
 
 
 def _strip(vectors: int, masked: bool, narrow: bool = False) -> Any:
     """A kernel for all rows of a strip of the output, `vectors` wide (the last cut to `lanes` if masked)."""
-    tall, middle, single = (tile(rows, vectors, masked, narrow) for rows in (TILE_ROWS, 4, 1))
+    tall, middle, pair, single = (tile(rows, vectors, masked, narrow) for rows in (TILE_ROWS, 4, 2, 1))
 
     @jit
     @named(f"strip{0 if narrow else vectors}")
@@ -66,6 +81,9 @@ def _strip(vectors: int, masked: bool, narrow: bool = False) -> Any:
             elif i + 4 <= m:
                 middle(k, left, a.row, a.column, b, b_row, spot, out_row, lanes, resume, bias, biased, fetch, 0)
                 i += 4
+            elif i + 2 <= m:
+                pair(k, left, a.row, a.column, b, b_row, spot, out_row, lanes, resume, bias, biased, fetch, 0)
+                i += 2
             else:
                 single(k, left, a.row, a.column, b, b_row, spot, out_row, lanes, resume, bias, biased, fetch, 0)
                 i += 1
@@ -98,11 +116,7 @@ def _pack_columns(b, b_column, k, n, panel, panel_row, lanes, chunk):  # type: i
         elif k >= chunk:
             for i in range(0, k, chunk):
                 top = min(i, k - chunk)
-                start, target = offset(b, top + j * b_column), offset(panel, top * panel_row + j)
-                if n <= chunk:
-                    transpose_narrow(start, b_column, n, target, panel_row)
-                else:
-                    transpose_chunk(start, b_column, n - j, target, panel_row)
+                transpose_chunk(offset(b, top + j * b_column), b_column, n - j, offset(panel, top * panel_row + j), panel_row)
         else:
             for i in range(k):
                 for column in range(j, min(j + lanes, n)):
@@ -131,7 +145,7 @@ def _product(m, k, n, a, b, out, out_row, bias, biases, scratch):  # type: ignor
         # A column is worked as a row, whose vectors are full; what it adds is one number.
         a, b, m, n, out_row = Matrix(b.data, b.column, b.row), Matrix(a.data, a.column, a.row), n, m, m
     panel_row = TILE_VECTORS * lanes
-    in_place = b.column == 1 and (m <= TILE_ROWS or k * n * size <= SMALL_BYTES)
+    in_place = b.column == 1 and (m <= 2 * TILE_ROWS or k * n * size <= SMALL_BYTES)
     copied = not in_place and a.row == 1 and m > TILE_ROWS and n > 4 * panel_row and lanes <= k <= A_BYTES // (GROUP * size)
     high, depths = m, k
     if copied:
@@ -195,15 +209,17 @@ def matmul(a, b, out, scratch):  # type: ignore[no-untyped-def]
     a (m, k), any strides; b (k, n), row-major or the transpose of that; out (m, n), rows contiguous; one dtype, float32 or float64.
     scratch (SCRATCH_BYTES,) uint8, 64-byte aligned.
     """
+    m, k, n = a.shape[0], a.shape[1], b.shape[1]
     target = matrix(out)
-    _product(a.shape[0], a.shape[1], b.shape[1], matrix(a), matrix(b), target.data, target.row, target.data, np.intp(0), elements(scratch, target.data))
+    _product(m, k, n, matrix(a), matrix(b), target.data, target.row, target.data, np.intp(0), elements(scratch, target.data))
 
 
 @jit
 def linear(a, b, bias, out, scratch):  # type: ignore[no-untyped-def]
     """out = a @ b + bias, the bias added after the last k with a rounding of its own; bias (n,) contiguous, the rest as in `matmul`."""
+    m, k, n = a.shape[0], a.shape[1], b.shape[1]
     target = matrix(out)
-    _product(a.shape[0], a.shape[1], b.shape[1], matrix(a), matrix(b), target.data, target.row, matrix(bias).data, bias.size, elements(scratch, target.data))
+    _product(m, k, n, matrix(a), matrix(b), target.data, target.row, matrix(bias).data, bias.size, elements(scratch, target.data))
 
 
 @jit

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def batches(count: int, batch_size: int, rng: np.random.Generator | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def index_batches(count: int, batch_size: int, rng: np.random.Generator | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The row numbers 0 to count - 1 as a table (steps, batch_size), and those of the last short batch, which may be empty.
 
     They are shuffled by `rng`, or in order without one.

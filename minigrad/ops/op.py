@@ -82,7 +82,7 @@ class Op:
     apply: Callable[[Op, tuple[Value, ...], Attributes], Any]
 
     def __init__(self, definition: Callable[..., Any], *, kernel: Any, shape: Rule, samples: Any, flops: Callable[..., int],
-                 mutates: tuple[str, ...], commit: bool, fails: Exception | None) -> None:
+                 mutates: tuple[str, ...], commit: bool, fails: Exception | None, stored: bool = True) -> None:
         self.definition = definition
         self.name = definition.__name__
         self.__name__ = self.name
@@ -93,6 +93,7 @@ class Op:
         self.samples = samples
         self.flops = flops
         self.commit = commit
+        self.stored = stored  # whether its compiled code is kept on disk
         self.fails = fails
         parameters = inspect.signature(definition).parameters.values()
         self.inputs = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)

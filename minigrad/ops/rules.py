@@ -27,9 +27,9 @@ def layout(text: str, share: str | None = None, status: bool = False) -> Layout:
 
 
 def step(kernel: Any, how: Layout, dtypes: Sequence[np.dtype[Any]], operands: Sequence[int], dims: dict[str, int],
-         immediates: dict[str, float] | None = None, flops: int = 0) -> Step:
+         immediates: dict[str, float] | None = None, flops: int = 0, stored: bool = True) -> Step:
     """A call of `kernel` on the given operands, under `how`."""
-    return Step(entry(kernel, how, tuple(dtypes)), how.words(dims, immediates), tuple(operands), flops)
+    return Step(entry(kernel, how, tuple(dtypes), stored), how.words(dims, immediates), tuple(operands), flops)
 
 
 # ---- checks ----------------------------------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ def elementwise(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan
             operands[i] = inputs + len(temps)
     text = " ".join([f"x{i}[{name}]" for i, name in enumerate(names)] + [f"{a}:f" for a in op.defaults] + ["out[n]"])
     steps.append(step(kernel, layout(text, "n"), [dtype] * (inputs + 1), [*operands, inputs], {"n": out.size},
-                      {a: float(attributes[a]) for a in op.defaults}, op.flops(specs, attributes)))
+                      {a: float(attributes[a]) for a in op.defaults}, op.flops(specs, attributes), op.stored))
     return Plan((out,), tuple(steps), tuple(temps))
 
 

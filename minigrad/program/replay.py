@@ -19,7 +19,7 @@ from minigrad.program.record import Recorder, signature
 from minigrad.program.tree import build, flatten
 from minigrad.tape import handle as handles
 from minigrad.tape import live
-from minigrad.tape.handle import Array, Handle, address_of, twin, wrap
+from minigrad.tape.handle import Array, Handle, address_of, empty, twin, wrap
 from minigrad.tape.mode import is_grad_enabled, listening, local
 from minigrad_kernels import machine, workers
 
@@ -64,6 +64,45 @@ class Recording:
         return True
 
 
+class Flat:
+    """The last call's arguments, if they were arrays and nothing else: the next call most often has the same ones, or the like."""
+
+    __slots__ = ("recording", "arguments", "specs", "bases")
+
+    def __init__(self, recording: Recording, arguments: tuple[Any, ...], specs: list[Spec]) -> None:
+        self.recording = recording
+        self.arguments: list[Any] = [None] * len(arguments)  # none is seen yet
+        self.specs = specs
+        assert recording.program is not None
+        self.bases = [border.base for border in recording.program.feeds]
+
+    def takes(self, arguments: tuple[Any, ...]) -> bool:
+        """Whether these arguments can be read in place by the program as it is; if so, its words say where they are."""
+        seen, specs, recording = self.arguments, self.specs, self.recording
+        if len(arguments) != len(seen) or recording.changes != live.counter.value or not (
+                recording.gradients == live.gradients.value or recording.holds()):
+            return False
+        for i, x in enumerate(arguments):
+            spec = specs[i]
+            if x is seen[i]:  # the array object of the call before: its memory does not move
+                if x.shape != spec.shape:
+                    return False
+                continue
+            if type(x) is np.ndarray:
+                if x.dtype is not spec.dtype or x.shape != spec.shape or not x.flags.c_contiguous:
+                    return False
+                address = address_of(x)
+            elif isinstance(x, Handle) and x.spec is spec and not x.requires_grad:
+                address = x.address
+            else:
+                return False
+            cells = recording.program.cells  # type: ignore[union-attr]
+            cells[self.bases[i]] = address
+            cells[self.bases[i] + 1] = 0
+            seen[i] = x
+        return True
+
+
 class CapturedStep(Generic[P, R]):
     """A function of arrays and Tensors, recorded by its first two calls for each set of shapes and dtypes, replayed natively after.
 
@@ -73,29 +112,46 @@ class CapturedStep(Generic[P, R]):
     def __init__(self, function: Callable[P, R]) -> None:
         self.function = function
         self._recordings: dict[Any, Recording] = {}
-        self._last: tuple[Recording, list[Spec], Any] | None = None
+        self._last: Flat | None = None
         functools.update_wrapper(self, function)
 
     # ---- calling
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        last = self._last
+        if last is not None and not kwargs and last.takes(args):
+            return self._once(last.recording, args)  # type: ignore[no-any-return]
         leaves: list[Any] = []
         structure = flatten((args, kwargs) if kwargs else args, leaves)
-        last = self._last
-        if last is not None and last[2] == structure:
-            recording, specs, _ = last
-            arrays = _arrays(leaves, specs)
-            if arrays is not None and recording.holds():
-                return self._replay(recording, arrays, [0] * len(arrays), 1, False)  # type: ignore[no-any-return]
-        return self._call(leaves, structure)  # type: ignore[no-any-return]
-
-    def _call(self, leaves: list[Any], structure: Any) -> Any:
         given = [_as_array(x) for x in leaves]
         specs = [Spec.of(a.shape, a.dtype) for a in given]
         recording = self._recording(specs, structure)
         if recording.program is None or not recording.holds():
-            return self._record(recording, given, specs, structure)
-        self._last = (recording, specs, structure)
-        return self._replay(recording, given, [0] * len(given), 1, False)
+            return self._record(recording, given, specs, structure)  # type: ignore[no-any-return]
+        result = self._replay(recording, given, [0] * len(given), 1, False)
+        self._last = Flat(recording, args, specs) if not kwargs and len(leaves) == len(args) else None
+        return result  # type: ignore[no-any-return]
+
+    def _once(self, recording: Recording, arrays: Any) -> Any:
+        """`_replay` of one step with arrays that fit, with as little Python as it takes."""
+        program = recording.program
+        if program.worth_sharing or handles.handed_out():  # type: ignore[union-attr]
+            return self._replay(recording, [getattr(x, "array", x) for x in arrays], [0] * len(arrays), 1, False)
+        if not recording.busy.acquire(False):
+            raise StepBusyError(f"{self.__name__} is running in another thread: give each thread a captured step of its own")
+        try:
+            cells = program.cells  # type: ignore[union-attr]
+            outs = []
+            for at, spec in program.results:  # type: ignore[union-attr]
+                out = empty(spec)
+                cells[at] = out.address
+                outs.append(out)
+            if program.run() != 1:  # type: ignore[union-attr]
+                raise self._failure(program, 0)  # type: ignore[arg-type]
+            for clock in recording.clocks:
+                clock[0] += 1
+        finally:
+            recording.busy.release()
+        return outs[0] if recording.out == _ONE else build(recording.out, functools.partial(next, iter(outs)))
 
     def _recording(self, specs: list[Spec], structure: Any) -> Recording:
         key = (structure, tuple(specs), is_grad_enabled())
@@ -133,7 +189,7 @@ class CapturedStep(Generic[P, R]):
         recording.program = None
         if agreed:
             self._build(recording, recorder, arguments, specs, outputs, shape)
-            self._last = (recording, specs, structure)
+        self._last = None
         return build(shape, functools.partial(next, iter(outputs)))
 
     def _build(self, recording: Recording, recorder: Recorder, arguments: list[Handle], specs: list[Spec], outputs: list[Handle],
@@ -160,19 +216,17 @@ class CapturedStep(Generic[P, R]):
         try:
             if handles.handed_out():
                 handles.reclaim(recording.fresh)
+            self._last = None  # the words no longer say where its arguments are
             cells = program.cells
             for border, array, stride in zip(program.feeds, arrays, strides, strict=True):
-                base = border.at + machine.HEADER_WORDS + 1
-                cells[base] = address_of(array)
-                cells[base + 1] = stride
+                cells[border.base] = address_of(array)
+                cells[border.base + 1] = stride
             outs = []
-            for border in program.emits:
-                spec = border.spec
-                made = np.empty((steps, *spec.shape) if stacked else spec.shape, spec.dtype)
-                base = border.at + machine.HEADER_WORDS + 1
-                cells[base] = address_of(made)
-                cells[base + 1] = spec.nbytes
-                outs.append(wrap(made, Spec.of(made.shape, spec.dtype) if stacked else spec))
+            for at, spec in program.results:
+                out = empty(Spec.of((steps, *spec.shape), spec.dtype) if stacked else spec)
+                cells[at] = out.address
+                cells[at + 1] = spec.nbytes
+                outs.append(out)
             self._run(recording, program, steps)
         finally:
             recording.busy.release()
@@ -187,7 +241,7 @@ class CapturedStep(Generic[P, R]):
             chunk = steps - done if steps == 1 else min(steps - done, max(1, int(CHUNK_SECONDS / recording.seconds)) if recording.seconds else 1)
             began = time.perf_counter() if steps > 1 else 0.0
             if parts == 1:
-                ran = machine.calls().run(program.address, program.words.size, done, chunk, 0, 1, program.state_address, machine.table_address())
+                ran = program.run(done, chunk)
             else:
                 ran = workers.crew.run(program.address, program.words.size, done, chunk, parts, program.state_address)
             for clock in recording.clocks:
@@ -297,22 +351,6 @@ def _as_array(x: Any) -> Array:
         x = x.array
     array = np.ascontiguousarray(x)
     return array if array.ndim == np.ndim(x) else array.reshape(np.shape(x))
-
-
-def _arrays(leaves: list[Any], specs: list[Spec]) -> list[Array] | None:
-    """The leaves as arrays of these specs that can be read in place, or None."""
-    if len(leaves) != len(specs):
-        return None
-    arrays = []
-    for x, spec in zip(leaves, specs, strict=True):
-        if isinstance(x, Handle):
-            if x.spec is not spec or x.requires_grad:
-                return None
-            x = x.array
-        elif type(x) is not np.ndarray or x.dtype is not spec.dtype or x.shape != spec.shape or not x.flags.c_contiguous:
-            return None
-        arrays.append(x)
-    return arrays
 
 
 def _difference(before: list[Any], now: list[Any], recorder: Recorder) -> str:

@@ -108,8 +108,8 @@ def empty(spec: Spec) -> Any:
 #: Leaves whose gradient somebody may still hold; looked at before any slot is written again.
 _handed_out: list[Leaf] = []
 
-#: A Tensor that only `handed`, a local name and the call hold.
-_UNHELD = 3
+#: References to a Tensor that somebody holds beside `handed`, a local name and the call.
+_HELD = 4
 
 
 def gradient(handle: Handle) -> Any:
@@ -133,13 +133,14 @@ def reclaim(ending: Container[int] = ()) -> None:
         held = leaf.handed
         if held is None:
             continue
-        if leaf.present and id(leaf) not in ending:
+        if sys.getrefcount(held) < _HELD:
+            leaf.handed = None  # nobody looks at it any more
+        elif leaf.present and id(leaf) not in ending:
             still.append(leaf)
         else:
             leaf.handed = None
-            if sys.getrefcount(held) >= _UNHELD:
-                held.array = held.array.copy()
-                held.address = address_of(held.array)
+            held.array = held.array.copy()
+            held.address = address_of(held.array)
     _handed_out[:] = still
 
 

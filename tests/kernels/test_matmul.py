@@ -1,6 +1,7 @@
 """The bits of the matrix product: every path equals one chain of fused multiply-adds over ascending k."""
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from minigrad_kernels import matmul
 DTYPES = (np.float32, np.float64)
 ORIENTATIONS = ("nn", "nt", "tn", "tt")
 SHAPES = [
-    (0, 3, 4), (3, 0, 4), (3, 4, 0), (40, 0, 200), (0, 0, 0), (1, 1, 1), (1, 7, 1), (4, 2, 4), (4, 4, 1), (4, 4, 4), (2, 3, 5), (3, 5, 2), (7, 11, 13),
+    (0, 3, 4), (3, 0, 4), (3, 4, 0), (40, 0, 200), (0, 0, 0),
+    (1, 1, 1), (1, 7, 1), (4, 2, 4), (4, 4, 1), (4, 4, 4), (2, 3, 5), (3, 5, 2), (7, 11, 13),
     (5, 1, 50), (8, 16, 48), (9, 17, 49), (7, 15, 47), (12, 8, 33), (17, 31, 97), (32, 32, 1), (1, 32, 32), (1, 300, 37), (37, 300, 1),
     (32, 32, 10), (32, 32, 32), (33, 64, 65), (3, 257, 19), (19, 209, 150), (23, 208, 151), (100, 417, 53), (61, 131, 211), (120, 100, 149),
 ]
@@ -88,11 +90,11 @@ def test_bits_equal_the_chain(dtype: Any, orientation: str, pad: int) -> None:
         bias = rng.standard_normal(n).astype(dtype)
         expected = np.empty((m, n), dtype)
         chain(a, b, expected)
-        for kernel, wanted in ((lambda out: product(a, b, out, scratch()), expected), (lambda out: layer(a, b, bias, out, scratch()), expected + bias)):
+        for kernel, inputs, wanted in ((product, (a, b), expected), (layer, (a, b, bias), expected + bias)):
             room = np.full((m + 2, n + 2 * pad), GUARD, dtype)
             out = room[1 : m + 1, pad : pad + n]
             out[...] = np.nan
-            kernel(out)
+            kernel(*inputs, out, scratch())
             assert same_bits(out, wanted), (m, k, n)
             room[1 : m + 1, pad : pad + n] = GUARD
             assert (room == GUARD).all(), (m, k, n)
@@ -120,8 +122,8 @@ def test_any_slicing_gives_the_same_bits(orientation: str) -> None:
     whole, parts = np.empty((100, 170), np.float32), np.full((100, 170), np.nan, np.float32)
     layer(a, b, bias, whole, scratch())
     rows, columns = (0, 1, 4, 37, 100), (0, 1, 18, 67, 170)
-    for top, bottom in zip(rows, rows[1:]):
-        for left, right in zip(columns, columns[1:]):
+    for top, bottom in pairwise(rows):
+        for left, right in pairwise(columns):
             layer(a[top:bottom], b[:, left:right], bias[left:right], parts[top:bottom, left:right], scratch())
     assert same_bits(parts, whole)
 

@@ -1,0 +1,1 @@
+"""Experiments on deep nets, run and drawn."""

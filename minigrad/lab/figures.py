@@ -1,0 +1,76 @@
+"""The demo's two pictures, from what stands in its JSON."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours and cividis: both are told apart by colour-blind readers
+COLOURS: Final = ("#D55E00", "#0072B2", "#009E73")
+MARKERS: Final = ("o", "s", "D")
+COLOUR_MAP: Final = "cividis"
+PANELS: Final = (("rms_h", "rms(h)"), ("rms_dh", "rms(dL/dh)"), ("norm_dw", "|dL/dW|"))
+
+
+def flow_figure(nets: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Above, rms(dL/dh) by layer and training step, a map for each net; below, all three figures by layer before training."""
+    from matplotlib.colors import LogNorm
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 7.5), layout="constrained")
+    axes = figure.subplots(2, 3)
+    maps = {name: np.ma.masked_less_equal(np.array(net["flow"]["rms_dh"]).T, 0.0) for name, net in nets.items()}
+    norm = LogNorm(min(m.min() for m in maps.values()), max(m.max() for m in maps.values()))
+    for axis, (name, values) in zip(axes[0], maps.items(), strict=True):
+        steps = nets[name]["flow"]["step"]
+        mesh = axis.pcolormesh(steps, range(1, len(values) + 1), values, norm=norm, cmap=COLOUR_MAP, shading="nearest")
+        axis.set(title=f"{name}: {nets[name]['accuracy']:.1%} right", xlabel="training step", ylabel="layer (1 is next to the input)")
+        layer_ticks(axis.yaxis, len(values))
+    figure.colorbar(mesh, ax=axes[0], label="rms(dL/dh)")
+    for axis, (key, label) in zip(axes[1], PANELS, strict=True):
+        for (name, net), colour, marker in zip(nets.items(), COLOURS, MARKERS, strict=True):
+            values = np.ma.masked_less_equal(net["flow"][key][0], 0.0)
+            axis.plot(range(1, len(values) + 1), values, color=colour, marker=marker, markersize=4, linewidth=1.5, label=name)
+        axis.set(title=f"{label} before training", xlabel="layer (1 is next to the input)", ylabel=f"{label} (dimensionless)", yscale="log")
+        layer_ticks(axis.xaxis, len(values))
+        grid(axis)
+    figure.legend(*axes[1][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def speed_figure(rows: Sequence[Mapping[str, Any]], width: int, batch: int) -> Figure:
+    """Samples per second against depth, for each way to run the step."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    axis = figure.subplots()
+    for mode, colour, marker in zip(dict.fromkeys(row["mode"] for row in rows), COLOURS, MARKERS, strict=True):
+        line = [(row["depth"], row["samples_per_s"]) for row in rows if row["mode"] == mode]
+        axis.plot(*zip(*line, strict=True), color=colour, marker=marker, markersize=5, linewidth=1.5, label=mode)
+    axis.set(xscale="log", yscale="log", title="Training throughput against depth",
+             xlabel=f"depth (hidden layers of width {width}, batch {batch})", ylabel="samples per second")
+    grid(axis)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    return figure
+
+
+def layer_ticks(axis: Any, layers: int) -> None:
+    """The first layer, and every fifth."""
+    axis.set_ticks([1, *range(5, layers + 1, 5)])
+
+
+def grid(axis: Any) -> None:
+    """Light lines behind the data."""
+    axis.grid(True, which="major", color="#DDDDDD", linewidth=0.6)
+    axis.set_axisbelow(True)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the picture in the format of its suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
