@@ -19,10 +19,10 @@ from minigrad.ops.activations import sigmoid as sigmoid
 from minigrad.ops.activations import tanh as tanh
 from minigrad.ops.elementwise import exp as exp
 from minigrad.ops.elementwise import log as log
-from minigrad.ops.matmul import matmul_nn as matmul
+from minigrad.ops.matmul import matmul_nn as matmul  # noqa: F401  the name that NumPy and PyTorch give it
 from minigrad.ops.reduce import mean as mean
 from minigrad.ops.reduce import sum as sum
-from minigrad.program.replay import capture as capture
+from minigrad.program.step import capture as capture
 from minigrad.tape.mode import enable_grad as enable_grad
 from minigrad.tape.mode import is_grad_enabled as is_grad_enabled
 from minigrad.tape.mode import no_grad as no_grad

@@ -123,7 +123,7 @@ class Store(_Cache):  # type: ignore[misc]
                 found = compiler.CompileResult._rebuild(target_context, *pickle.loads(blob[DIGEST_BYTES:]))
             except FileNotFoundError:
                 pass
-            except Exception as problem:  # whatever a damaged pickle raises, the cure is to compile
+            except Exception as problem:  # noqa: BLE001  whatever a damaged pickle raises, the cure is to compile
                 stats.warn_once(f"{path.name} is damaged: {problem}")
         if found is not None:
             stats.hits += 1

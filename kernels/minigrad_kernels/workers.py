@@ -37,10 +37,11 @@ def _serve(mailbox: int, part: int, done: int, yield_address: int) -> int:
                 pause()
             elif idle < SPINS + YIELDS:
                 call_nothing(yield_address)
-            elif exchange_if(mailbox + 8 * PARKED, 0, 1):
+            elif exchange_if(mailbox + 8 * PARKED, 0, 1) and (
                 # A job that came in between takes the mark back; if its sender did so first, the lock is already open.
-                if load(mailbox + 8 * JOB) == done or not exchange_if(mailbox + 8 * PARKED, 1, 0):
-                    return done
+                load(mailbox + 8 * JOB) == done or not exchange_if(mailbox + 8 * PARKED, 1, 0)
+            ):
+                return done
         elif job == QUIT:
             return job
         else:

@@ -29,7 +29,8 @@ from minigrad_kernels import _cache
 
 HELD_OUT: Final = 1000
 PROBE_ROWS: Final = 100
-MNIST_EPOCHS, DIGITS_EPOCHS = 10, 40
+MNIST_EPOCHS: Final = 20
+DIGITS_EPOCHS: Final = 40
 
 
 @dataclass(frozen=True)

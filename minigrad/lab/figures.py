@@ -29,7 +29,7 @@ def flow_figure(nets: Mapping[str, Mapping[str, Any]]) -> Figure:
     for axis, (name, values) in zip(axes[0], maps.items(), strict=True):
         steps = nets[name]["flow"]["step"]
         mesh = axis.pcolormesh(steps, range(1, len(values) + 1), values, norm=norm, cmap=COLOUR_MAP, shading="nearest")
-        axis.set(title=f"{name}: {nets[name]['accuracy']:.1%} right", xlabel="training step", ylabel="layer (1 is next to the input)")
+        axis.set(title=f"{name}: {nets[name]['accuracy']:.1%} of held-out digits right", xlabel="training step", ylabel="layer (1 is next to the input)")
         layer_ticks(axis.yaxis, len(values))
     figure.colorbar(mesh, ax=axes[0], label="rms(dL/dh)")
     for axis, (key, label) in zip(axes[1], PANELS, strict=True):
@@ -54,6 +54,9 @@ def speed_figure(rows: Sequence[Mapping[str, Any]], width: int, batch: int) -> F
         axis.plot(*zip(*line, strict=True), color=colour, marker=marker, markersize=5, linewidth=1.5, label=mode)
     axis.set(xscale="log", yscale="log", title="Training throughput against depth",
              xlabel=f"depth (hidden layers of width {width}, batch {batch})", ylabel="samples per second")
+    depths = sorted({row["depth"] for row in rows})
+    axis.set_xticks(depths, map(str, depths))
+    axis.minorticks_off()
     grid(axis)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", frameon=False)
     return figure

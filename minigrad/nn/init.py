@@ -4,7 +4,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-
 from minigrad import config
 from minigrad.errors import ShapeError
 from minigrad.tape.tensor import Tensor

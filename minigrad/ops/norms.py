@@ -23,7 +23,7 @@ def _scalars(text: str, status: bool = False) -> rules.Rule:
 
 
 def _sum_squares(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
-    x, blocks, partials = specs
+    x, _, partials = specs
     how = rules.layout("x[n] blocks(2,b) partials[b]", "b")
     return Plan((), (rules.step(op.kernel, how, [x.dtype, rules.INT64, rules.FLOAT64], [0, 1, 2], {"n": x.size, "b": partials.size},
                                 flops=2 * x.size),))

@@ -12,9 +12,9 @@ from minigrad.errors import AxisError, DtypeError, ShapeError
 from minigrad.ops.op import SCRATCH, Attributes, Op, Plan, Step
 from minigrad.ops.op import Rule as Rule
 from minigrad.ops.spec import Shape, Spec
-from minigrad_kernels import elementwise as kernels
 from minigrad_kernels import reduce
 from minigrad_kernels.abi import Layout, entry
+from minigrad_kernels.loops import Zip
 
 INT64 = np.dtype(np.int64)
 FLOAT64 = np.dtype(np.float64)
@@ -97,7 +97,7 @@ def elementwise(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan
     steps: list[Step] = []
     temps: list[Spec] = []
     operands = list(range(inputs))
-    if isinstance(kernel, kernels.Zip):
+    if isinstance(kernel, Zip):
         single = [spec.size == 1 and out.size != 1 for spec in specs]
         kernel = kernel.left if single[0] else kernel.right if single[1] else kernel.both
         names = ["1" if alone else "n" for alone in single]
@@ -124,14 +124,14 @@ def cast(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
     return Plan((out,), (step(op.kernel, layout("x[n] out[n]", "n"), [specs[0].dtype, to], [0, 1], {"n": out.size}),))
 
 
-def inplace(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
-    """Inputs of one shape and dtype, the first of which is written; the op has no output of its own."""
+def inplace(op: Op, specs: tuple[Spec, ...], attributes: Attributes, operands: tuple[int, ...] = (1, 0)) -> Plan:
+    """Inputs of one shape and dtype, the first of which is written; the op has no output of its own. `operands` are the kernel's."""
     same_shape(op, specs)
     dtype = specs[0].dtype
     if any(spec.dtype != dtype for spec in specs):
         raise DtypeError(f"{op.name}: the inputs need one dtype, got {listed(op, specs)}: convert with .astype(mg.{dtype.name})")
-    text = " ".join(f"x{i}[n]" for i in range(len(specs))[::-1])
-    return Plan((), (step(op.kernel, layout(text, "n"), [dtype] * len(specs), range(len(specs))[::-1], {"n": specs[0].size},
+    text = " ".join(f"x{i}[n]" for i in range(len(operands)))
+    return Plan((), (step(op.kernel, layout(text, "n"), [dtype] * len(operands), operands, {"n": specs[0].size},
                           flops=op.flops(specs, attributes)),))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from minigrad.ops.spec import Spec
 from minigrad.program.plan import Instruction, Layout, Storage, allocate
+from minigrad.program.record import Ran
 from minigrad.tape.slab import aligned
 from minigrad_kernels import abi, feed, machine, workers
 from minigrad_kernels.abi import entry
@@ -111,6 +112,10 @@ class Program:
         self.seconds = sum(seconds)
         gain = sum(s for s, mine in zip(seconds, shared, strict=True) if mine)
         self.worth_sharing = gain > 20 * barriers * BARRIER_SECONDS
+
+    def source_at(self, at: int) -> Ran:
+        """The op behind the instruction at this word."""
+        return self.instructions[self.starts.index(at) - self.first].source
 
     @property
     def nbytes(self) -> int:

@@ -15,13 +15,13 @@ from minigrad_kernels._host import CACHE_LINE
 class Storage:
     """A piece of memory: part of the arena, or somebody else's at a fixed address."""
 
-    __slots__ = ("nbytes", "address", "first", "last", "offset", "owner")
+    __slots__ = ("nbytes", "address", "last", "offset", "owner")
 
     def __init__(self, nbytes: int, address: int | None = None, owner: Handle | None = None) -> None:
         self.nbytes = nbytes
         self.address = address  # None: in the arena
         self.owner = owner  # keeps somebody else's memory alive
-        self.first = self.last = -1
+        self.last = -1  # the last instruction that uses it
         self.offset = -1
 
 
@@ -142,26 +142,19 @@ class Arena:
 
 def allocate(order: list[tuple[Storage | None, ...]], arguments: list[Storage], results: list[Storage]) -> int:
     """Give every storage of the arena its offset, by the order in which instructions use them; returns the arena's size in bytes."""
+    live = [[s for s in operands if s is not None and s.address is None] for operands in order]
     for storage in arguments:
-        storage.first = storage.last = 0
-    for index, operands in enumerate(order):
+        storage.last = 0
+    for index, operands in enumerate(live):
         for storage in operands:
-            if storage is not None and storage.address is None:
-                if storage.first < 0:
-                    storage.first = index
-                storage.last = index
+            storage.last = index
     for storage in results:
         storage.last = len(order)
     arena = Arena()
-    for storage in arguments:
-        if storage.address is None and storage.offset < 0:
-            storage.offset = arena.take(storage.nbytes)
     ending: dict[int, list[Storage]] = {}
-    for storage in arguments:
-        ending.setdefault(storage.last, []).append(storage)
-    for index, operands in enumerate(order):
+    for index, operands in enumerate([arguments, *live], start=-1):
         for storage in operands:
-            if storage is not None and storage.address is None and storage.offset < 0:
+            if storage.offset < 0:
                 storage.offset = arena.take(storage.nbytes)
                 ending.setdefault(storage.last, []).append(storage)
         for storage in ending.pop(index, ()):

@@ -72,3 +72,12 @@ def signature(ran: list[Ran], arguments: list[Any]) -> list[Any]:
         if item.out is not None and item.plan.alias is None:
             labels.setdefault(item.out.address, ("made by", index))
     return lines
+
+
+def difference(before: list[Any], now: list[Any], recorder: Recorder) -> str:
+    """Where the second recording departs from the first, in words."""
+    at = next((i for i, (a, b) in enumerate(zip(before, now, strict=False)) if a != b), min(len(before), len(now)))
+    item = recorder.items[min(at, len(recorder.items) - 1)] if recorder.items else None
+    what = f"{item.op.name}{f' in {item.path}' if item.path else ''} at {item.line}" if item else "an op"
+    return (f"the step did something else when it was run again, first at op {at}: {what}. A captured step must do the same each time: "
+            "pass a number that changes as an argument, and make Tensors from arguments, not inside")

@@ -13,7 +13,7 @@ def flatten(tree: Any, leaves: list[Any]) -> Any:
     """Append the tree's arrays and Tensors to `leaves`; returns the rest as a hashable structure, numbers and strings included."""
     if isinstance(tree, Handle | np.ndarray | np.generic):
         leaves.append(tree)
-        return _LEAF
+        return LEAF
     if isinstance(tree, tuple | list):
         return (type(tree).__name__, tuple([flatten(branch, leaves) for branch in tree]))
     if isinstance(tree, dict):
@@ -21,7 +21,7 @@ def flatten(tree: Any, leaves: list[Any]) -> Any:
     return ("value", tree)
 
 
-_LEAF = ("leaf",)
+LEAF = ("leaf",)
 
 
 def build(structure: Any, leaf: Callable[[], Any]) -> Any:

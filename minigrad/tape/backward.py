@@ -6,7 +6,6 @@ from typing import Any
 
 from minigrad.errors import GraphError, SavedValueError
 from minigrad.ops import elementwise, reduce
-from minigrad.ops.op import Op
 from minigrad.ops.spec import Shape
 from minigrad.tape import live
 from minigrad.tape.handle import Handle, Leaf, slot_for_writing, twin
@@ -132,15 +131,14 @@ def sweep(root: Record, gradient: Any, *, retain_graph: bool, create_graph: bool
                 for i, parent in enumerate(record.parents):
                     if parent is None or not record.mask >> i & 1 or (useful is not None and parent not in useful):
                         continue
-                    is_leaf = type(parent) is not Record
-                    if is_leaf and wanted is None and not create_graph and not leaf_of(parent).present:  # type: ignore[arg-type]
-                        mode.destination = slot_for_writing(parent)  # type: ignore[arg-type]
+                    if wanted is None and not create_graph and not isinstance(parent, Record) and not leaf_of(parent).present:
+                        mode.destination = slot_for_writing(parent)
                     given = op.vjps[i].function(g, *_arguments(record, i, kept))  # type: ignore[union-attr]
                     if given.spec.shape != specs[i].shape:
                         given = unbroadcast(given, specs[i].shape)
                     mode.destination = None
-                    if is_leaf:
-                        leaf(parent, given)  # type: ignore[arg-type]
+                    if not isinstance(parent, Record):
+                        leaf(parent, given)
                     elif parent.grad is None:
                         parent.grad = given
                     else:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class Group:
             self._partials = wrap(np.zeros(sum(counts)), Spec.of((sum(counts),), FLOAT64))
             ends = np.cumsum([0, *counts])
             self._windows = [wrap(self._partials.array[a:b], Spec.of((int(b - a),), FLOAT64), self._partials.clock)
-                             for a, b in zip(ends, ends[1:], strict=False)]
+                             for a, b in pairwise(ends)]
         return self._runs
 
     def norm(self) -> Any:

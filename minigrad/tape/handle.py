@@ -6,7 +6,7 @@ from collections.abc import Container
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numba import njit, types
+from numba import njit
 
 from minigrad.ops.spec import Spec
 from minigrad.tape.mode import local
@@ -22,7 +22,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _DATA_WORD = object.__basicsize__ // 8
 
 
-@njit
+@njit  # type: ignore[untyped-decorator]
 def _data_pointer(array_object: int) -> int:
     return word(array_object, _DATA_WORD)  # type: ignore[no-any-return]
 

@@ -52,7 +52,7 @@ def is_grad_enabled() -> bool:
     return local.mode.grad
 
 
-class set_grad_enabled(ContextDecorator):
+class set_grad_enabled(ContextDecorator):  # noqa: N801  PyTorch's name
     """Record ops for backward, or not, in this thread: inside a `with` block or a decorated function."""
 
     __slots__ = ("enabled", "before")

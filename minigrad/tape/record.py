@@ -125,7 +125,7 @@ def call(op: Op, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
         for entry, _, block, at, operands in plan.eager or plan.ready():
             a = [addresses[i] for i in operands]
             if invoke(entry, block, at, *a, *_PADDING[len(a)]) != 1:
-                raise op.fails.with_traceback(None) if op.fails else RuntimeError(f"{op.name}: a kernel failed without a reason: this is a bug in minigrad")
+                raise _failure(op, mode)
     for i in op.mutates:
         inputs[i].clock[0] += 1
     if mode.listener is not None:
@@ -146,6 +146,12 @@ def call(op: Op, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
     return out
 
 
+def _failure(op: Op, mode: Mode) -> Exception:
+    """The error that the op declares for a kernel that ended with another status than 1."""
+    reason = op.fails or MinigradError(f"{op.name}: a kernel failed without a reason: this is a bug in minigrad")
+    return type(reason)(f"in {mode.path}: {reason}" if mode.path else str(reason))
+
+
 _PADDING = [(0,) * (machine.INVOKE_ADDRESSES - n) for n in range(machine.INVOKE_ADDRESSES + 1)]
 _scratch = workers.scratch_address()
 _invoke: Any = None
@@ -158,4 +164,4 @@ def _load() -> Any:
 
 
 assert SCRATCH == -1
-Op.apply = staticmethod(call)  # type: ignore[assignment]
+Op.apply = staticmethod(call)

@@ -200,7 +200,7 @@ class Tensor(Handle):
         return self.astype(target)
 
     @property
-    def T(self) -> Tensor:
+    def T(self) -> Tensor:  # noqa: N802  NumPy's name
         """The transpose of a matrix, as a copy."""
         return reduce.transpose(self)  # type: ignore[no-any-return]
 

@@ -13,7 +13,7 @@ from minigrad.data.batches import index_batches
 from minigrad.nn.module import Module
 from minigrad.nn.utils import clip_grad_norm_
 from minigrad.optim.optimizer import Optimizer
-from minigrad.program.replay import capture as record
+from minigrad.program.step import capture as record
 from minigrad.tape.mode import no_grad
 from minigrad.tape.tensor import Tensor
 from minigrad.train.callbacks import Callback

@@ -1,0 +1,191 @@
+"""`capture`: a step that is recorded on its first calls and replayed by the machine from then on."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial, update_wrapper
+from typing import Any, Final, Generic, ParamSpec, TypeVar
+
+import numpy as np
+
+from minigrad.errors import CaptureError, ShapeError
+from minigrad.ops.spec import Spec
+from minigrad.program.explain import Explanation
+from minigrad.program.record import Recorder
+from minigrad.program.replay import Flat, Replay
+from minigrad.program.tree import build, flatten
+from minigrad.tape import live
+from minigrad.tape.handle import Array, Handle, twin, wrap
+from minigrad.tape.mode import is_grad_enabled, listening, local
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Programs that one step keeps; the one that was used longest ago goes first.
+PROGRAMS: Final = 16
+#: Bytes of gathered rows that `scan(index=...)` holds at a time.
+GATHER_BYTES: Final = 1 << 24
+
+
+class CapturedStep(Generic[P, R]):
+    """A function of arrays and Tensors, recorded by its first two calls for each set of shapes and dtypes, replayed natively after.
+
+    What it computes, and what it leaves in parameters, gradients and optimiser state, has the bits of the plain function.
+    """
+
+    __name__: str
+
+    def __init__(self, function: Callable[P, R]) -> None:
+        self.function = function
+        self._replays: dict[Any, Replay] = {}
+        self._last: Flat | None = None
+        update_wrapper(self, function)
+
+    # ---- calling
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        last = self._last
+        if last is not None and not kwargs and last.takes(args):
+            return last.replay.once(args)  # type: ignore[no-any-return]
+        self._last = None
+        structure, arrays = _taken_apart(args, kwargs)
+        replay = self._replay(structure, arrays)
+        if not replay.holds():
+            return self._record(replay, structure, arrays)  # type: ignore[no-any-return]
+        result = replay.many(arrays, [0] * len(arrays), None)
+        if not kwargs and len(args) == len(arrays):
+            self._last = Flat(replay)
+        return result  # type: ignore[no-any-return]
+
+    def repeat(self, steps: int, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Take `steps` steps with the same arguments, without Python between them; every output with a leading step axis."""
+        structure, arrays = _taken_apart(args, kwargs)
+        return self._many(steps, structure, arrays, arrays, False)
+
+    def scan(self, *args: Any, index: Any = None, **kwargs: Any) -> Any:
+        """Take one step for each index of the arguments' first axis, natively; every output with a leading step axis.
+
+        With `index`, an int64 array (steps, rows), step s gets row index[s] of every argument instead: an epoch in any order.
+        """
+        structure, arrays = _taken_apart(args, kwargs)
+        if index is not None:
+            return _joined([self.scan(*build(structure, partial(next, iter(block)))[0]) for block in self._gathered(arrays, index)])
+        counts = {a.shape[0] if a.ndim else None for a in arrays}
+        if len(counts) != 1 or None in counts:
+            raise ShapeError(f"{self.__name__}.scan: the arguments need one leading step axis, got shapes {[a.shape for a in arrays]}")
+        steps = counts.pop() or 0
+        return self._many(steps, structure, arrays, [a[0] for a in arrays] if steps else [], True)
+
+    # ---- recording
+    def _replay(self, structure: Any, arrays: list[Array]) -> Replay:
+        specs = [Spec.of(a.shape, a.dtype) for a in arrays]
+        key = (structure, tuple(specs), is_grad_enabled())
+        found = self._replays.pop(key, None) or Replay(self.__name__, specs)
+        self._replays[key] = found  # the latest used stands last
+        if len(self._replays) > PROGRAMS:
+            self._replays.pop(next(iter(self._replays)))
+        return found
+
+    def _record(self, replay: Replay, structure: Any, arrays: list[Array]) -> Any:
+        """Run the function eagerly and learn from it; its results are already right."""
+        if local.mode.listener is not None:
+            raise CaptureError(f"{self.__name__} was called inside another captured step: capture the outer function only")
+        # Copies: two arguments on one memory are still two arguments, and the caller may write to his.
+        arguments: list[Any] = [wrap(np.array(a, order="C"), spec, weak=True) for a, spec in zip(arrays, replay.specs, strict=True)]
+        args, kwargs = build(structure, partial(next, iter(arguments)))
+        recorder, changes = Recorder(), live.counter.value
+        with listening(recorder):
+            result = self.function(*args, **kwargs)
+        leaves: list[Any] = []
+        shape = flatten(result, leaves)
+        for x in leaves:
+            if not isinstance(x, Handle):
+                raise CaptureError(f"{self.__name__} returned a NumPy {type(x).__name__}, which a replay could not compute: return Tensors")
+        outputs = [twin(x) for x in leaves]
+        replay.learn(recorder, arguments, outputs, shape, changes)
+        return build(shape, partial(next, iter(outputs)))
+
+    def _many(self, steps: int, structure: Any, arrays: list[Array], first: list[Array], moving: bool) -> Any:
+        """Record with the first steps where needed, replay the others, and stack the outputs."""
+        if steps < 1:
+            raise ValueError(f"{self.__name__}: {steps} steps; at least one is needed")
+        self._last = None  # the program's words will point elsewhere
+        results: list[Any] = []
+        replay = self._replay(structure, first)
+        while len(results) < steps and not replay.holds():
+            here = [np.ascontiguousarray(a[len(results)]).reshape(a.shape[1:]) for a in arrays] if moving else arrays
+            results.append(_stacked(self._record(replay, structure, here)))
+        if len(results) < steps:
+            rest = [a[len(results):] for a in arrays] if moving else arrays
+            strides = [a.nbytes // steps for a in arrays] if moving else [0] * len(arrays)
+            results.append(replay.many(rest, strides, steps - len(results)))
+        return _joined(results)
+
+    def _gathered(self, arrays: list[Array], index: Any) -> Iterator[list[Array]]:
+        """The arguments of some steps at a time, rows taken by index."""
+        table = np.asarray(index)
+        if table.ndim != 2 or table.dtype.kind not in "iu":
+            raise ShapeError(f"{self.__name__}.scan: index is {table.dtype.name}{list(table.shape)}, expected integers (steps, rows)")
+        rows = min((a.shape[0] if a.ndim else 0) for a in arrays)
+        if table.size and (table.min() < 0 or table.max() >= rows):
+            raise IndexError(f"{self.__name__}.scan: index runs from {table.min()} to {table.max()}, the arguments have {rows} rows")
+        block = max(1, GATHER_BYTES // max(1, sum(a[0].nbytes for a in arrays) * table.shape[1]))
+        for start in range(0, len(table), block):
+            yield [a[table[start:start + block]] for a in arrays]
+
+    # ---- showing
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all programs of this step hold: arenas, words and state."""
+        return sum(r.program.nbytes for r in self._replays.values() if r.program is not None)
+
+    def explain(self) -> Explanation:
+        """What each program runs: a table of instructions, and what it allocates."""
+        return Explanation(self.__name__, [(key, r.runs, r.program) for key, r in self._replays.items()])
+
+    def __repr__(self) -> str:
+        made = sum(r.program is not None for r in self._replays.values())
+        return f"<captured step {self.__name__}, {made} programs, {self.nbytes} bytes>"
+
+
+def capture(function: Callable[P, R]) -> CapturedStep[P, R]:
+    """Record a training step on its first calls and replay it natively afterwards, with the same bits. Usable as a decorator.
+
+    The function takes arrays or Tensors (nested in tuples, lists and dicts) and returns Tensors. Its parameters, optimiser and
+    hyper-parameters are read where they live, so a changed learning rate is seen. Raises CaptureError for what a replay cannot follow.
+    """
+    return CapturedStep(function)
+
+
+def _taken_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, list[Array]]:
+    """The arguments' structure and their arrays, C-contiguous. Raises CaptureError for a Tensor that requires gradients."""
+    leaves: list[Any] = []
+    structure = flatten((args, kwargs), leaves)
+    arrays = []
+    for x in leaves:
+        if isinstance(x, Handle):
+            if x.requires_grad:
+                raise CaptureError("an argument of a captured step requires gradients: pass plain values, "
+                                   "and let the step close over its parameters")
+            x = x.array
+        arrays.append(np.ascontiguousarray(x).reshape(np.shape(x)))
+    return structure, arrays
+
+
+def _mapped(trees: list[Any], function: Callable[[list[Array]], Array]) -> Any:
+    """One tree from several of the same structure, leaf by leaf."""
+    columns: list[list[Any]] = []
+    for tree in trees:
+        leaves: list[Any] = []
+        structure = flatten(tree, leaves)
+        columns.append(leaves)
+    arrays = [function([x.array for x in leaves]) for leaves in zip(*columns, strict=True)]
+    return build(structure, partial(next, iter([wrap(a, Spec.of(a.shape, a.dtype)) for a in arrays])))
+
+
+def _stacked(tree: Any) -> Any:
+    """One step's results with a leading step axis."""
+    return _mapped([tree], lambda parts: parts[0][None])
+
+
+def _joined(trees: list[Any]) -> Any:
+    """Results of some steps after those of others."""
+    return trees[0] if len(trees) == 1 else _mapped(trees, np.concatenate)
