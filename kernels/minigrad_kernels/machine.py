@@ -30,6 +30,8 @@ HEADER_WORDS: Final = 3
 MAX_WORKERS: Final = 64
 ARRIVALS, GENERATION, FAILED, YIELD, STEP = (8 * i for i in range(5))
 STATE_WORDS: Final = STEP + 8 * MAX_WORKERS
+#: The word of an array object that points to its data: behind Python's header (numpy/ndarraytypes.h, PyArrayObject_fields).
+DATA_WORD: Final = object.__basicsize__ // 8
 #: Pauses before a waiting worker yields its core: about 50 us.
 SPINS: Final = 1200
 
@@ -196,6 +198,18 @@ def _invoke(entry: int, operands: int, at: int, a: int, b: int, c: int, d: int, 
     return call_entry(entry, operands, 0, 1)  # type: ignore[no-any-return]
 
 
+def _begin(entry: int, operands: int, at: int, inputs: int, out: int, a: int, b: int, c: int, scratch: int) -> int:
+    """As `_invoke`, for up to three inputs and one output, given as the array object; where its data is, or 0 if the kernel failed."""
+    q = operands + 8 * at
+    _put(q, a)
+    _put(q + 8, b)
+    _put(q + 16, c)
+    address = word(out, DATA_WORD)
+    _put(q + 8 * inputs, address)
+    _put(q + 8 * inputs + 8, scratch)
+    return address if call_entry(entry, operands, 0, 1) == 1 else 0
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def _put(typingctx: Any, address: Any, value: Any) -> Any:
     """A plain store of one word."""
@@ -209,15 +223,18 @@ def _put(typingctx: Any, address: Any, value: Any) -> Any:
 
 #: Addresses that one eager call can pass.
 INVOKE_ADDRESSES: Final = 6
+#: Inputs that `begin` can pass.
+BEGIN_INPUTS: Final = 3
 
 
 class Calls:
-    """The functions that Python calls, compiled on first use: `run` without the interpreter's lock, `invoke` under it."""
+    """The functions that Python calls, compiled on first use: `run` without the interpreter's lock, `invoke` and `begin` under it."""
 
     def __init__(self) -> None:
         self.run = compiled(_run, "machine.run", 8)
         # Under the lock: an eager call's operand block is shared by all threads.
         self.invoke = compiled(njit(error_model="numpy")(_invoke), "machine.invoke", 9)
+        self.begin = compiled(njit(error_model="numpy")(_begin), "machine.begin", 9)
 
 
 _calls: list[Calls] = []

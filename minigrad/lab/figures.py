@@ -29,7 +29,8 @@ def flow_figure(nets: Mapping[str, Mapping[str, Any]]) -> Figure:
     for axis, (name, values) in zip(axes[0], maps.items(), strict=True):
         steps = nets[name]["flow"]["step"]
         mesh = axis.pcolormesh(steps, range(1, len(values) + 1), values, norm=norm, cmap=COLOUR_MAP, shading="nearest")
-        axis.set(title=f"{name}: {nets[name]['accuracy']:.1%} of held-out digits right", xlabel="training step", ylabel="layer (1 is next to the input)")
+        title = f"{name}: {nets[name]['accuracy']:.1%} of held-out digits right"
+        axis.set(title=title, xlabel="training step", ylabel="layer (1 is next to the input)")
         layer_ticks(axis.yaxis, len(values))
     figure.colorbar(mesh, ax=axes[0], label="rms(dL/dh)")
     for axis, (key, label) in zip(axes[1], PANELS, strict=True):

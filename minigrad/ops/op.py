@@ -14,7 +14,7 @@ import numpy as np
 from minigrad.errors import OpError
 from minigrad.ops.spec import Spec
 from minigrad_kernels.abi import Entry
-from minigrad_kernels.machine import INVOKE_ADDRESSES
+from minigrad_kernels.machine import BEGIN_INPUTS, INVOKE_ADDRESSES
 
 #: In a rule, a Tensor; in a definition, a NumPy array.
 Value = Any
@@ -36,7 +36,7 @@ SCRATCH: Final = -1
 class Plan:
     """How an op runs on given specs: what it makes, and the kernel calls in order. Depends on nothing but the key it is cached under."""
 
-    __slots__ = ("outs", "temps", "steps", "alias", "eager")
+    __slots__ = ("outs", "temps", "steps", "alias", "eager", "direct")
 
     def __init__(self, outs: tuple[Spec, ...], steps: tuple[Step, ...], temps: tuple[Spec, ...] = (), alias: int | None = None) -> None:
         self.outs = outs
@@ -44,6 +44,7 @@ class Plan:
         self.steps = steps
         self.alias = alias  # the input whose memory the only output shares: a view
         self.eager: tuple[tuple[int, Any, int, int, tuple[int, ...]], ...] | None = None
+        self.direct: tuple[int, int, int] | None = None  # entry, block and address place, if `machine.begin` can make the call
 
     @property
     def flops(self) -> int:
@@ -59,6 +60,11 @@ class Plan:
                 block = np.array([*step.words, *[0] * INVOKE_ADDRESSES], np.int64)
                 calls.append((step.entry.load().address, block, int(block.ctypes.data), len(step.words), step.operands))
             self.eager = tuple(calls)
+            if len(calls) == 1 and len(self.outs) == 1:
+                entry, _, block, at, operands = calls[0]
+                inputs = len(operands) - 1 - (operands[-1] == SCRATCH)
+                if inputs <= BEGIN_INPUTS and operands in ((*range(inputs + 1),), (*range(inputs + 1), SCRATCH)):
+                    self.direct = (entry, block, at)
         return self.eager
 
 
@@ -103,6 +109,8 @@ class Op:
         self.plans: dict[Any, Plan] = {}
         self.keep: dict[int, tuple[str, ...]] = {}
         self._positions: dict[int, tuple[int, ...]] = {}
+        self._rules: dict[int, tuple[tuple[int, Callable[..., Value], tuple[int, ...] | None], ...]] = {}
+        self.differentiable = 0  # bit i: input i has a rule
 
     def vjp(self, wrt: str) -> Callable[[Callable[..., Value]], Callable[..., Value]]:
         """Declare the vector-Jacobian product for input `wrt`: a function of `g` and of what it needs by name.
@@ -115,13 +123,13 @@ class Op:
 
         def declare(function: Callable[..., Value]) -> Callable[..., Value]:
             names = tuple(inspect.signature(function).parameters)
-            known = {*self.inputs, "out", *self.defaults, *(f"{name}_spec" for name in self.inputs)}
-            unknown = [name for name in names[1:] if name not in known]
-            if names[:1] != ("g",) or unknown:
-                raise OpError(f"{self.name}.vjp({wrt!r}): the rule takes g, then any of {', '.join(sorted(known))}; got ({', '.join(names)})")
+            usable = {*self.inputs, "out", *self.defaults, *(f"{name}_spec" for name in self.inputs)}
+            if names[:1] != ("g",) or not usable.issuperset(names[1:]):
+                raise OpError(f"{self.name}.vjp({wrt!r}): the rule takes g, then any of {', '.join(sorted(usable))}; got ({', '.join(names)})")
             self.vjps[self.inputs.index(wrt)] = Vjp(function, names[1:])
-            self.keep.clear()
-            self._positions.clear()
+            self.differentiable |= 1 << self.inputs.index(wrt)
+            for known in (self.keep, self._positions, self._rules):
+                known.clear()
             return function
 
         return declare
@@ -140,6 +148,16 @@ class Op:
         found = self._positions.get(mask)
         if found is None:
             found = self._positions[mask] = tuple(-1 if name == "out" else self.inputs.index(name) for name in self.kept(mask))
+        return found
+
+    def rules(self, mask: int) -> tuple[tuple[int, Callable[..., Value], tuple[int, ...] | None], ...]:
+        """For each input in `mask`: its index, its rule, and where in the kept values the rule's arguments are (None: not all are kept)."""
+        found = self._rules.get(mask)
+        if found is None:
+            kept = self.kept(mask)
+            found = self._rules[mask] = tuple(
+                (i, rule.function, tuple(map(kept.index, rule.wants)) if set(kept).issuperset(rule.wants) else None)
+                for i, rule in enumerate(self.vjps) if mask >> i & 1 and rule is not None)
         return found
 
     def plan(self, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from minigrad.errors import GraphError, SavedValueError
@@ -22,11 +23,7 @@ def reachable(root: Record) -> list[Record]:
             if type(parent) is Record and parent not in seen:
                 seen.add(parent)
                 stack.append(parent)
-    return sorted(seen, key=_serial, reverse=True)
-
-
-def _serial(record: Record) -> int:
-    return record.serial
+    return sorted(seen, key=attrgetter("serial"), reverse=True)
 
 
 def _kept(record: Record, create_graph: bool) -> Sequence[Handle]:
@@ -115,6 +112,7 @@ def sweep(root: Record, gradient: Any, *, retain_graph: bool, create_graph: bool
     useful = None if wanted is None else _leading_to(order, wanted)
     found: dict[Any, Any] = {}
     mode = local.mode
+    to_slots = wanted is None and not create_graph
     root.grad = gradient
     try:
         with set_grad_enabled(create_graph):
@@ -127,17 +125,21 @@ def sweep(root: Record, gradient: Any, *, retain_graph: bool, create_graph: bool
                 if useful is not None and record not in useful:
                     continue
                 kept = _kept(record, create_graph)
-                op, specs = record.op, record.specs
-                for i, parent in enumerate(record.parents):
-                    if parent is None or not record.mask >> i & 1 or (useful is not None and parent not in useful):
+                specs = record.specs
+                for i, rule, positions in record.op.rules(record.mask):
+                    parent = record.parents[i]
+                    if parent is None or (useful is not None and parent not in useful):
                         continue
-                    if wanted is None and not create_graph and not isinstance(parent, Record) and not leaf_of(parent).present:
-                        mode.destination = slot_for_writing(parent)
-                    given = op.vjps[i].function(g, *_arguments(record, i, kept))  # type: ignore[union-attr]
-                    if given.spec.shape != specs[i].shape:
+                    slot = None
+                    if to_slots and not isinstance(parent, Record) and not leaf_of(parent).present:
+                        slot = mode.destination = slot_for_writing(parent)
+                    given = rule(g, *_arguments(record, i, kept)) if positions is None else rule(g, *[kept[p] for p in positions])
+                    if given.spec is not specs[i] and given.spec.shape != specs[i].shape:
                         given = unbroadcast(given, specs[i].shape)
                     mode.destination = None
-                    if not isinstance(parent, Record):
+                    if given is slot:
+                        parent.leaf.present = True  # type: ignore[union-attr]
+                    elif not isinstance(parent, Record):
                         leaf(parent, given)
                     elif parent.grad is None:
                         parent.grad = given

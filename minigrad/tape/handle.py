@@ -12,19 +12,16 @@ from minigrad.ops.spec import Spec
 from minigrad.tape.mode import local
 from minigrad_kernels import _cache
 from minigrad_kernels.abi import word
+from minigrad_kernels.machine import DATA_WORD
 
 if TYPE_CHECKING:
     from minigrad.tape.record import Record
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-# An array object starts with Python's object header, then the pointer to its data (numpy/ndarraytypes.h, PyArrayObject_fields).
-_DATA_WORD = object.__basicsize__ // 8
-
-
 @njit  # type: ignore[untyped-decorator]
 def _data_pointer(array_object: int) -> int:
-    return word(array_object, _DATA_WORD)  # type: ignore[no-any-return]
+    return word(array_object, DATA_WORD)  # type: ignore[no-any-return]
 
 
 _data_pointer._cache = _cache.Store("handle.data_pointer")

@@ -23,18 +23,16 @@ class Record:
 
     __slots__ = ("op", "mask", "parents", "kept", "versions", "attributes", "specs", "serial", "grad", "path")
 
-    def __init__(self, op: Op, mask: int, inputs: tuple[Handle, ...], out: Handle, attributes: dict[str, Any], path: str) -> None:
-        self.op = op
-        self.mask = mask
-        self.parents: tuple[Record | Handle | None, ...] = tuple([(x.record or x) if x.requires_grad else None for x in inputs])
-        # `out` is kept as a twin: out holds this record, so keeping out itself would be a cycle.
-        self.kept: tuple[Handle, ...] | None = tuple([twin(out) if i < 0 else inputs[i] for i in op.positions(mask)])
-        self.versions = [x.clock[0] for x in self.kept]
-        self.attributes = attributes
-        self.specs = tuple([x.spec for x in inputs])
-        self.serial = next(_serial)
-        self.grad: Any = None
-        self.path = path
+    op: Op
+    mask: int  # bit i: input i needs a gradient and has a rule
+    parents: tuple[Record | Handle | None, ...]
+    kept: list[Handle] | None  # None once backward has consumed them
+    versions: list[int]
+    attributes: dict[str, Any]
+    specs: tuple[Any, ...]  # of the inputs, and behind them what else the plan was found by
+    serial: int
+    grad: Any
+    path: str
 
     @property
     def name(self) -> str:
@@ -93,56 +91,99 @@ def _plan(op: Op, inputs: tuple[Handle, ...], attributes: dict[str, Any], key: A
 def call(op: Op, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
     """Run `op` now, tell who listens, and record it if an input needs a gradient."""
     mode = local.mode
+    count = len(inputs)
     try:
-        key: Any = [x.spec for x in inputs]
+        if attributes:
+            key: Any = (*[x.spec for x in inputs], *attributes.items())
+        elif count == 1:
+            key = inputs[0].spec
+        elif count == 2:
+            key = (inputs[0].spec, inputs[1].spec)
+        else:
+            key = tuple([x.spec for x in inputs])
     except AttributeError:
         return call(op, lift(op, inputs), attributes)
-    if attributes:
-        key += attributes.items()
-    key = tuple(key)
     plan = op.plans.get(key)
     if plan is None:
         plan, inputs = _plan(op, inputs, attributes, key, mode)
+        key = tuple([x.spec for x in inputs])
 
-    out: Handle | None = None
-    if plan.alias is not None:
-        out = view(inputs[plan.alias], plan.outs[0])
+    out: Any
+    if plan.direct is None:
+        out = _run(op, plan, inputs, mode)
     else:
-        addresses = [x.address for x in inputs]
-        if plan.outs:
-            spec = plan.outs[0]
-            out = mode.destination
-            if out is not None and out.spec is spec:
-                mode.destination = None
-            else:
-                out = empty(spec)
-            addresses.append(out.address)
-        if plan.temps:
-            temporaries = [empty(spec) for spec in plan.temps]
-            addresses += [x.address for x in temporaries]
-        addresses.append(_scratch)  # SCRATCH is -1
-        invoke = _invoke or _load()
-        for entry, _, block, at, operands in plan.eager or plan.ready():
-            a = [addresses[i] for i in operands]
-            if invoke(entry, block, at, *a, *_PADDING[len(a)]) != 1:
-                raise _failure(op, mode)
-    for i in op.mutates:
-        inputs[i].clock[0] += 1
+        spec = plan.outs[0]
+        out = mode.destination
+        if out is not None and out.spec is spec:
+            mode.destination = None
+        else:
+            out = _new(Handle.concrete)
+            out.array = _empty(spec.shape, spec.dtype)
+            out.spec = spec
+            out.clock = [0]
+            out.requires_grad = out.weak = False
+            out.record = out.leaf = None
+        entry, block, at = plan.direct
+        if count == 1:
+            out.address = _begin(entry, block, at, 1, id(out.array), inputs[0].address, 0, 0, _scratch)
+        elif count == 2:
+            out.address = _begin(entry, block, at, 2, id(out.array), inputs[0].address, inputs[1].address, 0, _scratch)
+        else:
+            out.address = _begin(entry, block, at, 3, id(out.array), inputs[0].address, inputs[1].address, inputs[2].address, _scratch)
+        if out.address == 0:
+            raise _failure(op, mode)
     if mode.listener is not None:
         mode.listener.ran(op, plan, inputs, out)
 
-    if mode.grad:
+    if mode.grad and out is not None:
         mask = 0
-        for i, x in enumerate(inputs):
+        for x, bit in zip(inputs, _BITS):  # noqa: B905  the shorter one ends it
             if x.requires_grad:
-                if op.mutates and i in op.mutates:
-                    raise GraphError(f"{op.name}: a leaf Variable that requires grad is being used in an in-place operation: "
-                                     "write it under mg.no_grad()")
-                if op.vjps[i] is not None:
-                    mask |= 1 << i
-        if mask and out is not None:
-            out.record = Record(op, mask, inputs, out, attributes, mode.path)
+                mask |= bit
+        mask &= op.differentiable
+        if mask:
+            record = _new(Record)
+            record.op = op
+            record.mask = mask
+            record.parents = tuple([(x.record or x) if x.requires_grad else None for x in inputs])
+            # `out` is kept as a twin: out holds this record, so keeping out itself would be a cycle.
+            record.kept = kept = [twin(out) if i < 0 else inputs[i] for i in op.positions(mask)]
+            record.versions = [x.clock[0] for x in kept]
+            record.attributes = attributes
+            record.specs = key if type(key) is tuple else (key,)
+            record.serial = next(_serial)
+            record.grad = None
+            record.path = mode.path
+            out.record = record
             out.requires_grad = True
+    return out
+
+
+def _run(op: Op, plan: Plan, inputs: tuple[Handle, ...], mode: Mode) -> Handle | None:
+    """The general form of a call: views, updates in place, temporaries, several kernels."""
+    if plan.alias is not None:
+        return view(inputs[plan.alias], plan.outs[0])  # type: ignore[no-any-return]
+    if op.mutates and mode.grad and any(inputs[i].requires_grad for i in op.mutates):
+        raise GraphError(f"{op.name}: a leaf Variable that requires grad is being used in an in-place operation: write it under mg.no_grad()")
+    calls = plan.eager or plan.ready()
+    addresses = [x.address for x in inputs]
+    out: Handle | None = None
+    if plan.outs:
+        out = mode.destination
+        if out is not None and out.spec is plan.outs[0]:
+            mode.destination = None
+        else:
+            out = empty(plan.outs[0])
+        addresses.append(out.address)  # type: ignore[union-attr]
+    temporaries = [empty(spec) for spec in plan.temps]
+    addresses += [x.address for x in temporaries]
+    addresses.append(_scratch)  # SCRATCH is -1
+    for entry, _, block, at, operands in calls:
+        a = [addresses[i] for i in operands]
+        if _invoke(entry, block, at, *a, *_PADDING[len(a)]) != 1:
+            raise _failure(op, mode)
+    for i in op.mutates:
+        inputs[i].clock[0] += 1
     return out
 
 
@@ -154,13 +195,23 @@ def _failure(op: Op, mode: Mode) -> Exception:
 
 _PADDING = [(0,) * (machine.INVOKE_ADDRESSES - n) for n in range(machine.INVOKE_ADDRESSES + 1)]
 _scratch = workers.scratch_address()
-_invoke: Any = None
+_BITS = tuple(1 << i for i in range(16))
+_new: Any = object.__new__
+_empty = np.empty
 
 
-def _load() -> Any:
-    global _invoke
-    _invoke = machine.calls().invoke
-    return _invoke
+def _invoke(*arguments: int) -> int:
+    """The compiled calls, fetched by the first op that runs: importing minigrad compiles and loads nothing."""
+    global _invoke, _begin
+    _invoke, _begin = machine.calls().invoke, machine.calls().begin
+    return _invoke(*arguments)  # type: ignore[no-any-return]
+
+
+def _begin(*arguments: int) -> int:
+    """As `_invoke`."""
+    global _invoke, _begin
+    _invoke, _begin = machine.calls().invoke, machine.calls().begin
+    return _begin(*arguments)  # type: ignore[no-any-return]
 
 
 assert SCRATCH == -1

@@ -5,10 +5,10 @@ import pytest
 
 import minigrad as mg
 import minigrad.nn.functional as F
+from minigrad import optim
 from minigrad.lab.gradient_flow import Flow, FlowLog, gradient_flow, table
 from minigrad.lab.nets import KINDS, trio, weights
 from minigrad.train import Trainer
-from minigrad import optim
 
 
 def test_the_three_nets_start_from_the_same_weights() -> None:
@@ -39,6 +39,7 @@ def test_the_flow_agrees_with_finite_differences(kind: str, rng: np.random.Gener
     for layer in list(model)[1:]:
         value = layer(value)
     (slope,) = mg.autograd.grad(F.cross_entropy(value, y), top)
+    assert slope is not None
     direction = slope.numpy() / np.linalg.norm(slope.numpy())
     assert flow.rms_dh[0] * h.size**0.5 == pytest.approx((loss(1e-2) - loss(-1e-2)) / 2e-2, rel=2e-2)
     assert flow.rms_h[0] == pytest.approx(np.sqrt(np.mean(h**2)), rel=1e-6)
