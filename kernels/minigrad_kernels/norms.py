@@ -9,20 +9,50 @@ from .simd import lanes, load, load_tail, splat, store, store_tail
 
 
 @jit
+def _one(run):  # type: ignore[no-untyped-def]
+    """Sum of squares of a 1-D contiguous array."""
+    step = lanes(run)
+    whole = run.size // step * step
+    sums = widen(splat(0.0, run))
+    for i in range(0, whole, step):
+        v = widen(load(run, i))
+        sums = sums + v * v
+    if whole < run.size:
+        v = widen(load_tail(run, whole, run.size - whole, 0.0))
+        sums = sums + v * v
+    return fold(sums)
+
+
+@jit
+def _four(p, q, r, s, partials, b):  # type: ignore[no-untyped-def]
+    """Sums of squares of four blocks of one length: side by side, they hide each other's latency and a page's first access."""
+    step = lanes(p)
+    zero = widen(splat(0.0, p))
+    sp, sq, sr, ss = zero, zero, zero, zero
+    for i in range(0, p.size // step * step, step):
+        vp, vq, vr, vs = widen(load(p, i)), widen(load(q, i)), widen(load(r, i)), widen(load(s, i))
+        sp = sp + vp * vp
+        sq = sq + vq * vq
+        sr = sr + vr * vr
+        ss = ss + vs * vs
+    partials[b], partials[b + 1], partials[b + 2], partials[b + 3] = fold(sp), fold(sq), fold(sr), fold(ss)
+
+
+@jit
 def sum_squares(x, blocks, partials):  # type: ignore[no-untyped-def]
     """partials[b] = sum of squares of blocks[1, b] elements of x from blocks[0, b] on."""
     step = lanes(x)
-    for b in range(partials.size):
-        run = line(x, blocks[0, b] * x.itemsize, blocks[1, b])
-        whole = run.size // step * step
-        sums = widen(splat(0.0, x))
-        for i in range(0, whole, step):
-            v = widen(load(run, i))
-            sums = sums + v * v
-        if whole < run.size:
-            v = widen(load_tail(run, whole, run.size - whole, 0.0))
-            sums = sums + v * v
-        partials[b] = fold(sums)
+    size = x.itemsize
+    b = 0
+    while b < partials.size:
+        n = blocks[1, b]
+        if b + 4 <= partials.size and n % step == 0 and n == blocks[1, b + 1] and n == blocks[1, b + 2] and n == blocks[1, b + 3]:
+            _four(line(x, blocks[0, b] * size, n), line(x, blocks[0, b + 1] * size, n), line(x, blocks[0, b + 2] * size, n),
+                  line(x, blocks[0, b + 3] * size, n), partials, b)
+            b += 4
+        else:
+            partials[b] = _one(line(x, blocks[0, b] * size, n))
+            b += 1
 
 
 @jit

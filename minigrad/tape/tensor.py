@@ -87,7 +87,10 @@ class Tensor(Handle):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward left here, or None. It lives in the leaf's slot, which the next backward may write."""
-        return gradient(self)  # type: ignore[no-any-return]
+        found: Tensor | None = gradient(self)
+        if type(found) is Tensor and found.record is None:
+            found.__class__ = Gradient
+        return found
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -122,7 +125,7 @@ class Tensor(Handle):
 
     # ---- reading and writing
     def numpy(self) -> Array:
-        """The values as a read-only array on the same memory; of a gradient, a copy, since its slot is written again."""
+        """The values as a read-only array on the same memory."""
         if self.requires_grad:
             raise GraphError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         return self.__array__()
@@ -263,6 +266,15 @@ class Tensor(Handle):
         return matmul.matmul_nn(other, self)  # type: ignore[no-any-return]
 
     __hash__ = object.__hash__
+
+
+class Gradient(Tensor):
+    """What `.grad` gives: a Tensor on a slot that the next backward writes, so its array is a copy."""
+
+    __slots__ = ()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(_read(self, "numpy()"), dtype)
 
 
 Handle.concrete = Tensor
