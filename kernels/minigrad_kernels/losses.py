@@ -66,7 +66,7 @@ def softmax_cross_entropy_grad(g, x, labels, out):  # type: ignore[no-untyped-de
     for r in range(rows):
         source, target = line(x, r * x.strides[0], classes), line(out, r * out.strides[0], classes)
         high, log_sum = log_sum_exp(source)
-        factor = splat(g[0] / rows, x)
+        factor = splat(g[0] / rows, source)
         for i in range(0, whole, step):
             store(target, i, factor * exp((load(source, i) - high) - log_sum))
         if rest:

@@ -73,7 +73,7 @@ def softmax_grad(g, y, out):  # type: ignore[no-untyped-def]
     for r in range(rows):
         at = r * y.strides[0]
         gs, ys, target = line(g, at, columns), line(y, at, columns), line(out, at, columns)
-        sums = splat(0.0, y)
+        sums = splat(0.0, ys)
         for i in range(0, whole, step):
             sums = sums + load(gs, i) * load(ys, i)
         if rest:
