@@ -5,12 +5,11 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import minigrad
 from minigrad.ops.op import Op, Plan
 from minigrad.tape.handle import Handle, Leaf
 from minigrad.tape.mode import Listener, local
 
-_PACKAGE = str(Path(minigrad.__file__).parent)
+_PACKAGE = str(Path(__file__).parents[1])
 
 
 class Ran(NamedTuple):
