@@ -33,3 +33,41 @@ def sgd_momentum(hyper, g, v, p):  # type: ignore[no-untyped-def]
         velocity = momentum * load_tail(v, whole, rest, 0.0) + load_tail(g, whole, rest, 0.0)
         store_tail(v, whole, rest, velocity)
         store_tail(p, whole, rest, load_tail(p, whole, rest, 0.0) - rate * velocity)
+
+
+@jit
+def clip_sgd(factor, hyper, g, p):  # type: ignore[no-untyped-def]
+    """g *= factor, then `sgd`: one pass, with the bits of both."""
+    step = lanes(p)
+    whole = p.size // step * step
+    rest = p.size - whole
+    by, rate = splat(factor[0], p), splat(hyper[0], p)
+    for i in range(0, whole, step):
+        gradient = load(g, i) * by
+        store(g, i, gradient)
+        store(p, i, load(p, i) - rate * gradient)
+    if rest:
+        gradient = load_tail(g, whole, rest, 0.0) * by
+        store_tail(g, whole, rest, gradient)
+        store_tail(p, whole, rest, load_tail(p, whole, rest, 0.0) - rate * gradient)
+
+
+@jit
+def clip_sgd_momentum(factor, hyper, g, v, p):  # type: ignore[no-untyped-def]
+    """g *= factor, then `sgd_momentum`: one pass, with the bits of both."""
+    step = lanes(p)
+    whole = p.size // step * step
+    rest = p.size - whole
+    by, rate, momentum = splat(factor[0], p), splat(hyper[0], p), splat(hyper[1], p)
+    for i in range(0, whole, step):
+        gradient = load(g, i) * by
+        store(g, i, gradient)
+        velocity = momentum * load(v, i) + gradient
+        store(v, i, velocity)
+        store(p, i, load(p, i) - rate * velocity)
+    if rest:
+        gradient = load_tail(g, whole, rest, 0.0) * by
+        store_tail(g, whole, rest, gradient)
+        velocity = momentum * load_tail(v, whole, rest, 0.0) + gradient
+        store_tail(v, whole, rest, velocity)
+        store_tail(p, whole, rest, load_tail(p, whole, rest, 0.0) - rate * velocity)

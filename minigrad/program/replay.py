@@ -13,6 +13,7 @@ from minigrad import config
 from minigrad.errors import CaptureError, MinigradError, StepBusyError
 from minigrad.ops.spec import Spec
 from minigrad.program.encode import Program
+from minigrad.program.fuse import fuse
 from minigrad.program.plan import lay_out
 from minigrad.program.record import Recorder, difference, signature
 from minigrad.program.tree import LEAF, build
@@ -76,7 +77,7 @@ class Replay:
         self._lines, self._entry, self.changes, self.program = lines, recorder.entry, live.counter.value, None
         if not agreed:
             return
-        layout = lay_out(recorder.items, recorder.slots, arguments, outputs)
+        layout = lay_out(fuse(recorder.items), recorder.slots, arguments, outputs)
         self.program = Program(layout, self.specs)
         self.gradients = -1
         self._exit = [(leaf, leaf.present) for leaf in recorder.leaves.values()]
