@@ -211,8 +211,8 @@ def tile(rows: int, vectors: int, masked: bool, narrow: bool = False) -> Callabl
     return body
 
 
-def _transpose(whole: bool) -> Callable[..., Any]:
-    """An intrinsic that transposes rows of 16 bytes (or, if `whole`, of a vector) into columns of a vector.
+def _transpose(whole: bool, narrow: bool = False) -> Callable[..., Any]:
+    """An intrinsic that transposes rows of 16 bytes (or, if `whole`, of a vector) into columns of a vector (16 bytes if `narrow`).
 
     (source, row stride, rows, target, row stride): as many rows of the source as a vector has lanes become those lanes; of them only
     `rows` exist, and the last one is read again for each that is missing. Loading 16 bytes of each row into place costs no shuffle, which
@@ -227,7 +227,7 @@ def _transpose(whole: bool) -> Callable[..., Any]:
             source, source_row, rows, target, target_row = args
             dtype = signature.args[0].dtype
             chunk = _Vectors(context, builder, dtype, CHUNK_BYTES * 8 // dtype.bitwidth)
-            v = _Vectors(context, builder, dtype)
+            v = chunk if narrow else _Vectors(context, builder, dtype)
             last = builder.sub(rows, I64(1))
             starts = []
             for i in range(v.lanes):
@@ -253,7 +253,7 @@ def _transpose(whole: bool) -> Callable[..., Any]:
     return body
 
 
-transpose_vector, transpose_chunk = _transpose(True), _transpose(False)
+transpose_vector, transpose_chunk, transpose_corner = _transpose(True), _transpose(False), _transpose(False, True)
 
 
 def _copier(masked: bool) -> Callable[..., Any]:

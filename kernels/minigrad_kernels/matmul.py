@@ -2,7 +2,7 @@
 
 `_tile.tile` keeps a tile of the output in registers. B is read in place while it is small, else a panel of TILE_VECTORS vectors by DEPTH rows
 at a time from an aligned copy, with the next panel prefetched meanwhile: weights seldom fit the second-level cache. A is broadcast from where
-it lies; a transposed A that many panels read is first copied, because a walk down its columns touches a page a step.
+it lies; one that many panels read is first copied if it is transposed (a walk down its columns touches a page a step) or large.
 """
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from ._tile import (
     offset,
     tile,
     transpose_chunk,
+    transpose_corner,
     transpose_vector,
 )
 
@@ -35,6 +36,9 @@ PANEL_BYTES: Final = DEPTH * TILE_VECTORS * VECTOR_BYTES
 #: Rows of A that are copied side by side.
 GROUP: Final = 16
 A_BYTES: Final = 448 * 1024
+#: A row-major A is copied where its rows begin at multiples of a page, so that they evict each other, or where it is larger than FAR_BYTES.
+PAGE_BYTES: Final = 4096
+FAR_BYTES: Final = 1024 * 1024
 #: Packing scratch that one worker needs.
 SCRATCH_BYTES: Final = PANEL_BYTES + A_BYTES
 #: A row-major B of at most so many bytes is read in place.
@@ -133,8 +137,15 @@ def _product(m, k, n, a, b, out, out_row, bias, biases, scratch):  # type: ignor
     if n <= lanes and k <= TINY_DEPTH:
         left, ahead, source, source_row = Left(a.data, a.row, a.column, GROUP * a.row), Ahead(b.data, zero, zero, zero), b.data, b.row
         if b.column != 1:
-            _pack_columns(b.data, b.column, k, n, scratch, zero + lanes, lanes, CHUNK_BYTES // size)
             source, source_row = scratch, lanes
+            chunk = CHUNK_BYTES // size
+            if n <= chunk <= k:
+                # Layers a few wide: 16 bytes a row in the copy, not a vector, are all that the narrow tile reads.
+                for i in range(0, k, chunk):
+                    first = min(i, k - chunk)
+                    transpose_corner(offset(b.data, first), b.column, n, offset(scratch, first * lanes), zero + lanes)
+            else:
+                _pack_columns(b.data, b.column, k, n, scratch, zero + lanes, lanes, chunk)
         if n <= CHUNK_BYTES // size:
             _strip0(m, k, left, source, source_row, out, out_row, n, False, bias, biased, ahead)
         else:
@@ -146,56 +157,70 @@ def _product(m, k, n, a, b, out, out_row, bias, biases, scratch):  # type: ignor
         a, b, m, n, out_row = Matrix(b.data, b.column, b.row), Matrix(a.data, a.column, a.row), n, m, m
     panel_row = TILE_VECTORS * lanes
     in_place = b.column == 1 and (m <= 2 * TILE_ROWS or k * n * size <= SMALL_BYTES)
-    copied = not in_place and a.row == 1 and m > TILE_ROWS and n > 4 * panel_row and lanes <= k <= A_BYTES // (GROUP * size)
-    high, depths = m, k
-    if copied:
-        high = A_BYTES // (k * size) // GROUP * GROUP
+    scattered = a.row == 1 or (a.column == 1 and (a.row * size % PAGE_BYTES == 0 or m * k * size > FAR_BYTES))
+    copied = scattered and not in_place and m > TILE_ROWS and n > 4 * panel_row and lanes <= k
+    high, depths, reach = m, k, k
     if k > DEPTH and not in_place:
         depths = (k - 1) // ((k + DEPTH - 1) // DEPTH) + 1
+        depths += -depths % lanes
+    if copied:
+        # As many rows as the copy holds share each panel of B, so this goes through all panels before it goes on along k.
+        reach = depths
+        high = A_BYTES // (min(reach, k) * size) // GROUP * GROUP
     top = zero
     while top < m:
         rows = min(high, m - top)
-        left = Left(offset(a.data, top * a.row), a.row, a.column, GROUP * a.row)
-        if copied:
-            packed = offset(scratch, PANEL_BYTES // size)
-            for i in range(0, rows, GROUP):
-                _pack_rows(offset(left.data, i), a.column, k, min(GROUP, rows - i), offset(packed, i * k), zero + GROUP, lanes)
-            left = Left(packed, zero + 1, zero + GROUP, GROUP * k)
-        j = zero
-        while j < n:
-            vectors = min((n - j) // lanes, TILE_VECTORS)
-            width = vectors * lanes if vectors > 0 else n - j
-            done = zero
-            while True:
-                depth = min(k - done, depths)
-                source = offset(b.data, done * b.row + j * b.column)
-                source_row = b.row
-                ahead = Ahead(source, zero, zero, zero)
-                if not in_place:
-                    if b.column == 1:
-                        _pack_rows(source, b.row, depth, width, scratch, panel_row, lanes)
-                        ahead = Ahead(offset(source, width), b.row, CACHE_LINE // size, zero + TILE_ROWS * TILE_VECTORS + 1)
+        begin = zero
+        while True:
+            end = min(begin + reach, k)
+            left = Left(offset(a.data, top * a.row + begin * a.column), a.row, a.column, GROUP * a.row)
+            if copied:
+                packed, span = offset(scratch, PANEL_BYTES // size), end - begin
+                for i in range(0, rows, GROUP):
+                    source, block, count = offset(left.data, i * a.row), offset(packed, i * span), min(GROUP, rows - i)
+                    if a.row == 1:
+                        _pack_rows(source, a.column, span, count, block, zero + GROUP, lanes)
                     else:
-                        _pack_columns(source, b.column, depth, width, scratch, panel_row, lanes, CHUNK_BYTES // size)
-                        if n > panel_row and m >= TILE_ROWS and k > 0:
-                            # The next panel is one stretch of memory: spread it evenly over the tiles that this one takes.
-                            stretch = width * b.column // k
-                            step = stretch * TILE_ROWS // m
-                            ahead = Ahead(offset(b.data, (j + width) * b.column + stretch * done), step, step * depth, m)
-                    source, source_row = scratch, panel_row
-                here = Left(offset(left.data, done * left.column), left.row, left.column, left.group)
-                spot, shift = offset(out, top * out_row + j), offset(bias, j)
-                last = biased and not column and done + depth == k
-                if vectors == 3:
-                    _strip3(rows, depth, here, source, source_row, spot, out_row, width, done > 0, shift, last, ahead)
-                elif vectors == 2:
-                    _strip2(rows, depth, here, source, source_row, spot, out_row, width, done > 0, shift, last, ahead)
-                else:
-                    _strip1(rows, depth, here, source, source_row, spot, out_row, width, done > 0, shift, last, ahead)
-                done += depth
-                if done >= k:
-                    break
-            j += width
+                        _pack_columns(source, a.row, span, count, block, zero + GROUP, lanes, CHUNK_BYTES // size)
+                left = Left(packed, zero + 1, zero + GROUP, GROUP * span)
+            j = zero
+            while j < n:
+                vectors = min((n - j) // lanes, TILE_VECTORS)
+                width = vectors * lanes if vectors > 0 else n - j
+                done = begin
+                while True:
+                    depth = min(end - done, depths)
+                    source = offset(b.data, done * b.row + j * b.column)
+                    source_row = b.row
+                    ahead = Ahead(source, zero, zero, zero)
+                    if not in_place:
+                        if b.column == 1:
+                            _pack_rows(source, b.row, depth, width, scratch, panel_row, lanes)
+                            ahead = Ahead(offset(source, width), b.row, CACHE_LINE // size, zero + TILE_ROWS * TILE_VECTORS + 1)
+                        else:
+                            _pack_columns(source, b.column, depth, width, scratch, panel_row, lanes, CHUNK_BYTES // size)
+                            if n > panel_row and m >= TILE_ROWS and reach >= k > 0:
+                                # The next panel is one stretch of memory: spread it evenly over the tiles that this one takes.
+                                stretch = width * b.column // k
+                                step = stretch * TILE_ROWS // m
+                                ahead = Ahead(offset(b.data, (j + width) * b.column + stretch * done), step, step * depth, m)
+                        source, source_row = scratch, panel_row
+                    here = Left(offset(left.data, (done - begin) * left.column), left.row, left.column, left.group)
+                    spot, shift = offset(out, top * out_row + j), offset(bias, j)
+                    last = biased and not column and done + depth == k
+                    if vectors == 3:
+                        _strip3(rows, depth, here, source, source_row, spot, out_row, width, done > 0, shift, last, ahead)
+                    elif vectors == 2:
+                        _strip2(rows, depth, here, source, source_row, spot, out_row, width, done > 0, shift, last, ahead)
+                    else:
+                        _strip1(rows, depth, here, source, source_row, spot, out_row, width, done > 0, shift, last, ahead)
+                    done += depth
+                    if done >= end:
+                        break
+                j += width
+            begin = end
+            if begin >= k:
+                break
         top += rows
     if column and biased:
         for i in range(n):

@@ -104,9 +104,9 @@ def test_bits_equal_the_chain(dtype: Any, orientation: str, pad: int) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_large_products(dtype: Any, orientation: str) -> None:
-    """Copies of A in several row blocks, several blocks of k and panels of B."""
+    """Copies of A (also of one that is row-major) in several row blocks, several blocks of k and panels of B."""
     rng = np.random.default_rng(8)
-    for m, k, n in ((1300, 100, 160), (301, 700, 203)):
+    for m, k, n in ((1300, 100, 160), (301, 700, 203), (17, 1024, 200), (603, 451, 203)):
         a, b = operand(rng, m, k, dtype, orientation[0] == "t"), operand(rng, k, n, dtype, orientation[1] == "t")
         expected, out = np.empty((m, n), dtype), np.empty((m, n), dtype)
         chain(a, b, expected)
