@@ -7,22 +7,18 @@ from typing import Any, Final
 import numpy as np
 
 from minigrad.errors import DtypeError
-from minigrad_kernels.machine import MAX_WORKERS
+from minigrad_kernels.machine import MAX_WORKERS, available_cores
 
 float32: Final = np.dtype(np.float32)
 float64: Final = np.dtype(np.float64)
 int64: Final = np.dtype(np.int64)
 
 
-def _available() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class _Settings:
     def __init__(self) -> None:
         self.dtype = float32
         self.rng = np.random.default_rng()
-        self.threads = min(MAX_WORKERS, int(os.environ.get("MINIGRAD_NUM_THREADS", _available())))
+        self.threads = min(MAX_WORKERS, int(os.environ.get("MINIGRAD_NUM_THREADS", available_cores())))
 
 
 _settings = _Settings()

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import io
 import re
@@ -79,8 +80,16 @@ def test_the_table_is_what_the_bench_wrote(figures: Any) -> None:
 def test_the_table_has_a_row_for_the_worst(figures: Any) -> None:
     pairs = figures.pairs(figures.step_rows(figures.load(figures.STEPS)))
     assert len(pairs) == 5
-    ratios = [peer.median_us / own.median_us for own, peer in pairs]
+    ratios = [figures.ratio(pair) for pair in pairs]
     assert min(ratios) == ratios[-1]
+
+
+def test_no_row_stands_twice_when_one_of_the_first_is_the_worst(figures: Any) -> None:
+    found = figures.step_rows(figures.load(figures.STEPS))
+    own, peer = figures.pairs(found)[0]
+    slow = dataclasses.replace(own, median_us=own.median_us * 1e6)
+    pairs = figures.pairs([slow if row == own else row for row in found])
+    assert len(pairs) == 5 and pairs[-1] == (slow, peer) and slow not in [one for one, _ in pairs[:-1]]
 
 
 def test_a_wrong_figure_is_noticed(figures: Any) -> None:

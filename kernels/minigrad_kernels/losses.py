@@ -28,12 +28,12 @@ def mse(x, target, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def mse_grad(g, x, target, out):  # type: ignore[no-untyped-def]
-    """out = g * 2 / n * (x - target), the factor computed in float64 and rounded once."""
+def mse_grad(g, x, target, count, out):  # type: ignore[no-untyped-def]
+    """out = g * 2 / count * (x - target), the factor computed in float64 and rounded once; count is of the whole array, x may be a part."""
     step = lanes(x)
     whole = x.size // step * step
     rest = x.size - whole
-    factor = splat(g[0] * 2.0 / x.size, x)
+    factor = splat(g[0] * 2.0 / count, x)
     for i in range(0, whole, step):
         store(out, i, factor * (load(x, i) - load(target, i)))
     if rest:

@@ -6,11 +6,12 @@ alone, and one marked BARRIER is waited for by all. The loop is compiled once; a
 
 The state block, int64 words in one page, each group on a cache line of its own:
     0 arrivals at the barrier   8 generation of the barrier   16 where an instruction failed, -1 while none has
-    24 address of the system's yield call   32 + 8 * part: the step that the worker is on
+    24 address of the system's yield call, and behind it how long to spin before calling it   32 + 8 * part: the step a worker is on
 """
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from typing import Any, Final
 
@@ -34,6 +35,11 @@ STATE_WORDS: Final = STEP + 8 * MAX_WORKERS
 DATA_WORD: Final = object.__basicsize__ // 8
 #: Pauses before a waiting worker yields its core: about 50 us.
 SPINS: Final = 1200
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def yield_address() -> int:
@@ -125,7 +131,7 @@ def wait_while(address: int, value: int, state: int) -> None:
     """Return when the word at `address` is no longer `value`: spin, then yield the core between looks."""
     spins = 0
     while load(address) == value:
-        if spins < SPINS:
+        if spins < word(state, YIELD + 1):
             spins += 1
             pause()
         else:
@@ -254,6 +260,7 @@ def new_state() -> np.ndarray[Any, np.dtype[np.int64]]:
     state = block[skip:skip + STATE_WORDS]
     state[FAILED] = -1
     state[YIELD] = yield_address()
+    state[YIELD + 1] = SPINS if available_cores() > 1 else 0  # whoever is waited for needs the core
     return state
 
 

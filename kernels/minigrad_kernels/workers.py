@@ -15,27 +15,26 @@ import numpy as np
 
 from . import _jit, machine
 from .abi import SCRATCH_BYTES, word
-from .machine import call_nothing, exchange_if, load, loop, pause
+from .machine import SPINS, call_nothing, exchange_if, load, loop, pause
 
 # A worker's mailbox: [0] number of the newest job, [8] 1 while parked, [16...] the arguments of `loop` less `part`.
 JOB, PARKED, ARGUMENTS = 0, 8, 16
 MAILBOX_WORDS: Final = 32
-SPINS: Final = 1200
 YIELDS: Final = 2000
 QUIT: Final = -1
 
 
 @_jit.jit
-def _serve(mailbox: int, part: int, done: int, yield_address: int) -> int:
+def _serve(mailbox: int, part: int, done: int, yield_address: int, spins: int) -> int:
     """Run jobs as they come; return the number of the last one when there is none for a while, or QUIT."""
     idle = 0
     while True:
         job = load(mailbox + 8 * JOB)
         if job == done:
             idle += 1
-            if idle < SPINS:
+            if idle < spins:
                 pause()
-            elif idle < SPINS + YIELDS:
+            elif idle < spins + YIELDS:
                 call_nothing(yield_address)
             elif exchange_if(mailbox + 8 * PARKED, 0, 1) and (
                 # A job that came in between takes the mark back; if its sender did so first, the lock is already open.
@@ -64,7 +63,7 @@ class _Worker:
     def _live(self) -> None:
         native, done = _native(), 0
         while True:
-            done = native(self.mailbox, self.part, done, machine.yield_address())
+            done = native(self.mailbox, self.part, done, machine.yield_address(), SPINS if machine.available_cores() > 1 else 0)
             if done == QUIT:
                 return
             self.wake.acquire()
@@ -84,7 +83,7 @@ def _post_native(mailbox: int, job: int) -> int:
 
 @cache
 def _native() -> Any:
-    return machine.compiled(_serve, "workers.serve", 4)
+    return machine.compiled(_serve, "workers.serve", 5)
 
 
 @cache

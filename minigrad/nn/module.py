@@ -105,7 +105,8 @@ class Module:
     def train(self, mode: bool = True) -> Module:
         """Put this module and all below it in training mode, or in evaluation mode; returns itself."""
         for module in self.modules():
-            module.training = mode
+            if module.training is not mode:
+                module.training = mode
         return self
 
     def eval(self) -> Module:

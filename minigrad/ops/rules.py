@@ -285,8 +285,8 @@ def loss_grad(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
     scalar(op, specs)
     if specs[1].shape != specs[2].shape:
         raise ShapeError(f"{op.name}: {op.inputs[1]} and {op.inputs[2]} need one shape, got {listed(op, specs)}")
-    return Plan((specs[1],), (step(op.kernel, layout("g[1] x[n] target[n] out[n]", "n"), [dtype] * 4, [0, 1, 2, 3],
-                                   {"n": specs[1].size}, {}, op.flops(specs, attributes)),))
+    return Plan((specs[1],), (step(op.kernel, layout("g[1] x[n] target[n] count:i out[n]", "n"), [dtype] * 4, [0, 1, 2, 3],
+                                   {"n": specs[1].size}, {"count": specs[1].size}, op.flops(specs, attributes)),))
 
 
 def scalar(op: Op, specs: Sequence[Spec]) -> None:

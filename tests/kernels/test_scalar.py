@@ -54,7 +54,7 @@ def test_float32_error_over_all_exponents(name: str) -> None:
     assert errors(applied(name, x), exact).max() <= BOUNDS[name]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "erf"])
 def test_float32_error_over_every_number(name: str) -> None:
     for start in range(0, 1 << 32, 1 << 24):

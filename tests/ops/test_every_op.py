@@ -26,6 +26,8 @@ OPERANDS: dict[str, Callable[[np.random.Generator], tuple[Any, ...]]] = {
     "guard": lambda rng: (np.array(7.0),),
     "sgd_": lambda rng: (rng.normal(size=67), rng.normal(size=67), np.array([0.1, 0.0])),
     "sgd_momentum_": lambda rng: (*rng.normal(size=(3, 67)), np.array([0.1, 0.9])),
+    "clip_sgd_": lambda rng: (rng.normal(size=67), rng.normal(size=67), np.array([0.1, 0.0]), np.array(0.3)),
+    "clip_sgd_momentum_": lambda rng: (*rng.normal(size=(3, 67)), np.array([0.1, 0.9]), np.array(0.3)),
 }
 #: Inputs that are float64 whatever the parameters are.
 DOUBLE = {"partials", "total", "bound", "factor", "hyper"}
@@ -110,7 +112,7 @@ def test_the_guard_lets_finite_norms_pass_and_no_other(bad: float) -> None:
 
 # ---- derivatives --------------------------------------------------------------------------------------------------------------------
 def directions(rng: np.random.Generator, arrays: list[Array]) -> list[Array]:
-    return [rng.normal(size=a.shape) for a in arrays]
+    return [np.asarray(rng.normal(size=a.shape)) for a in arrays]
 
 
 def along(gradients: list[Any], direction: list[Array]) -> tuple[float, float]:
@@ -149,7 +151,7 @@ def test_the_gradient_is_the_complex_step_of_the_definition(op: Op, arrays: tupl
         direction = directions(rng, floats)
         expected = np.sum(upstream * op.definition(*whole(moved(floats, direction)), **attributes).imag) / STEP
         value, size = along(gradients, direction)
-        assert abs(value - expected) <= 1e-9 * size
+        assert bool(abs(value - expected) <= 1e-9 * size)
 
 
 class Plain:
@@ -213,10 +215,10 @@ def test_the_second_derivative_is_the_complex_step_of_the_first(op: Op, arrays: 
     monkeypatch.setattr(Op, "apply", staticmethod(evaluate))
     for _ in range(3):
         direction = directions(rng, [*floats, upstream])
-        *inputs, g = moved([*floats, upstream], direction)
-        expected = sum(np.sum(weights[i] * first_derivative(op, i, g, whole(inputs), attributes).imag) for i in ruled) / STEP
+        *inputs, up = moved([*floats, upstream], direction)
+        expected = sum(float(np.sum(weights[i] * first_derivative(op, i, up, whole(inputs), attributes).imag)) for i in ruled) / STEP
         value, size = along(gradients, direction)
-        assert abs(value - expected) <= 1e-9 * size
+        assert bool(abs(value - expected) <= 1e-9 * size)
 
 
 # ---- captured -----------------------------------------------------------------------------------------------------------------------

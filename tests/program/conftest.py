@@ -4,16 +4,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
-from minigrad import optim
+from minigrad import nn, optim
 
 
 def bits(opt: optim.SGD) -> list[bytes]:
     """Parameters, and their momentum without what pads it between them: what only a step that passed its guard may change."""
-    moments = [opt.moment("momentum_buffer", run).array[start:start + n].tobytes()
-               for group in opt.groups for run in group.runs() for start, n in run.blocks.array.T]
-    return [*(p.array.tobytes() for group in opt.groups for p in group.parameters), *moments]
+    parameters = [p for group in opt.groups for p in group.parameters]
+    slabs = {id(p.place.slab): opt._moments.get(("momentum_buffer", id(p.place.slab), -1)) for p in parameters if isinstance(p, nn.Parameter)}
+    moments = [np.zeros(p.spec.size, p.dtype) if (whole := slabs[id(p.place.slab)]) is None
+               else whole.array[p.place.offset:p.place.offset + p.spec.size] for p in parameters if isinstance(p, nn.Parameter)]
+    return [*(p.array.tobytes() for p in parameters), *(m.tobytes() for m in moments)]
 
 
 @pytest.fixture

@@ -39,6 +39,13 @@ Committed = Callable[[optim.SGD], list[bytes]]
 X, LABELS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32), np.array([0, 1, 2, 3, 0, 1])
 
 
+def take(step: Any, how: str, x: Any) -> Any:
+    """One step, or several of them."""
+    if how == "repeat":
+        return step.repeat(4, x, LABELS)
+    return step.scan(np.stack([x] * 3), np.stack([LABELS] * 3)) if how == "scan" else step(x, LABELS)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("clip", [True, False])
 @pytest.mark.parametrize("how", ["eager", "recorded", "called", "called again", "repeat", "scan"])
@@ -52,12 +59,7 @@ def test_a_step_with_bad_gradients_changes_nothing_and_the_next_good_one_counts(
     poisoned[2, 1] = bad
     for _ in range(3):
         with pytest.raises(NonFiniteError, match="the step was refused"):
-            if how == "repeat":
-                step.repeat(4, poisoned, LABELS)
-            elif how == "scan":
-                step.scan(np.stack([poisoned] * 3), np.stack([LABELS] * 3))
-            else:
-                step(poisoned, LABELS)
+            take(step, how, poisoned)
         assert committed(opt) == before
     _, other_opt, good = training(clip=clip)
     for _ in range({"recorded": 1, "called": 2}.get(how, 4) + 1):
@@ -100,7 +102,7 @@ def test_using_what_an_update_changed_is_refused_in_the_same_step(layer: int) ->
 
     def step(x: Any, labels: Any) -> Any:
         plain(x, labels)
-        return model[layer].weight * 1.0  # type: ignore[operator]
+        return list(model.parameters())[layer] * 1.0
 
     captured = mg.capture(step)
     with pytest.raises(CaptureError, match=r"uses what \w*sgd_momentum_ updated before it.*one optimiser step per function"):
@@ -149,8 +151,7 @@ def test_a_second_thread_is_told_that_the_step_is_busy() -> None:
         while not done.is_set() and "busy" not in outcomes:
             try:
                 step(X, LABELS)
-            except StepBusyError as error:
-                assert "another thread" in str(error)
+            except StepBusyError:
                 outcomes.append("busy")
 
     thread = threading.Thread(target=other)
