@@ -49,7 +49,10 @@ def op(function: Scalar | None = None, *, vjp: Scalar, domain: tuple[float, floa
                       f"got ({', '.join(names)}) and ({', '.join(inspect.signature(vjp).parameters)})")
     points = np.random.default_rng(0).uniform(*domain, (len(names), POINTS))
     points[:, :2] = domain
-    several = isinstance(vjp(1.0, function(*points[:, 0]), *points[:, 0]), tuple)
+    try:
+        several = isinstance(vjp(1.0, function(*points[:, 0]), *points[:, 0]), tuple)
+    except (ArithmeticError, ValueError) as error:
+        raise OpError(f"{name} cannot be computed at {_shown(points[:, 0])}: {error}: say where it can, as domain=(low, high)") from None
     parts = [_part(vjp, i, len(names)) for i in range(len(names))] if several else [vjp]
     if len(parts) != len(names):
         raise OpError(f"{name}: the vjp of two inputs returns a tuple of two gradients")

@@ -32,7 +32,7 @@ class Sequential(Module):
         return iter(self._modules.values())
 
     def __getitem__(self, index: int) -> Module:
-        return list(self._modules.values())[index]  # type: ignore[no-any-return]
+        return list(self._modules.values())[index]
 
 
 class Residual(Module):

@@ -53,7 +53,7 @@ class Plan:
     def ready(self) -> tuple[tuple[int, Any, int, int, tuple[int, ...]], ...]:
         """For each step: the entry's address, its operand block (kept alive here), the block's address, where addresses go, operands."""
         if self.eager is None:
-            calls = []
+            calls: list[tuple[int, Any, int, int, tuple[int, ...]]] = []
             for step in self.steps:
                 if len(step.operands) > INVOKE_ADDRESSES:
                     raise OpError(f"{step.entry.name} takes {len(step.operands)} arrays; an entry can be called with {INVOKE_ADDRESSES}")
@@ -61,10 +61,10 @@ class Plan:
                 calls.append((step.entry.load().address, block, int(block.ctypes.data), len(step.words), step.operands))
             self.eager = tuple(calls)
             if len(calls) == 1 and len(self.outs) == 1:
-                entry, _, block, at, operands = calls[0]
+                address, _, place, at, operands = calls[0]
                 inputs = len(operands) - 1 - (operands[-1] == SCRATCH)
                 if inputs <= BEGIN_INPUTS and operands in ((*range(inputs + 1),), (*range(inputs + 1), SCRATCH)):
-                    self.direct = (entry, block, at)
+                    self.direct = (address, place, at)
         return self.eager
 
 

@@ -6,16 +6,11 @@ from typing import Final
 
 from minigrad.ops import norms, update
 from minigrad.ops.op import Op
+from minigrad.program.plan import overlap
 from minigrad.program.record import Ran
-from minigrad.tape.handle import Handle
 
 #: An update and the op that clips first.
 CLIPPED: Final[dict[Op, Op]] = {update.sgd_: update.clip_sgd_, update.sgd_momentum_: update.clip_sgd_momentum_}
-
-
-def overlap(x: Handle, y: Handle) -> bool:
-    """Whether two Tensors share memory."""
-    return x.address < y.address + y.spec.nbytes and y.address < x.address + x.spec.nbytes
 
 
 def clip_and_update(ran: Sequence[Ran]) -> list[Ran]:

@@ -51,6 +51,7 @@ def lay_out(ran: list[Ran], slots: set[int], arguments: list[Handle], results: l
     compute: list[Instruction] = []
     commit: list[Instruction] = []
     written: list[Handle] = []
+    late: list[Ran] = []
 
     def place(x: Handle) -> Storage:
         found = places.get(x.address)
@@ -71,23 +72,26 @@ def lay_out(ran: list[Ran], slots: set[int], arguments: list[Handle], results: l
         written += [item.inputs[i] for i in item.op.mutates if places[item.inputs[i].address].address is not None]
         for step in item.plan.steps:
             target.append(Instruction(step, tuple([None if i == SCRATCH else operands[i] for i in step.operands]), item))
-        if commit and not item.op.commit:
-            _check_order(item, operands, commit)
+        if item.op.commit:
+            late.append(item)
+        elif late:
+            _check_order(item, late)
     return Layout(compute, commit, given, [(place(x), x.spec) for x in results], written)
 
 
-def _check_order(item: Ran, operands: list[Storage], commit: list[Instruction]) -> None:
+def overlap(x: Handle, y: Handle) -> bool:
+    """Whether two Tensors share memory."""
+    return x.address < y.address + y.spec.nbytes and y.address < x.address + x.spec.nbytes
+
+
+def _check_order(item: Ran, late: list[Ran]) -> None:
     """After an update, nothing may touch what it reads or writes: the update is moved to the end of the step."""
-    for storage in operands:
-        if storage.address is None:
-            continue
-        for late in commit:
-            for other in late.operands:
-                if other is not None and other.address is not None and other.nbytes and storage.nbytes \
-                        and other.address < storage.address + storage.nbytes and storage.address < other.address + other.nbytes:
-                    raise CaptureError(f"{item.op.name} at {item.line or 'an unknown line'} uses what {late.source.op.name} updated before it in "
-                                       "the same captured step: updates are committed together at the end, so that a bad step changes "
-                                       "nothing. Capture one optimiser step per function")
+    touched = item.inputs if item.out is None else (*item.inputs, item.out)
+    for update in late:
+        if any(overlap(x, y) for x in touched for y in update.inputs):
+            raise CaptureError(f"{item.op.name} at {item.line or 'an unknown line'} uses what {update.op.name} updated before it in the same "
+                               "captured step: updates are committed together at the end, so that a bad step changes nothing. "
+                               "Capture one optimiser step per function")
 
 
 class Arena:

@@ -1,15 +1,13 @@
 """Recording: one eager run of a step, heard op by op."""
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+import gc
+import weakref
 from typing import Any, NamedTuple
 
 from minigrad.ops.op import Op, Plan
-from minigrad.tape.handle import Handle, Leaf
-from minigrad.tape.mode import Listener, local
-
-_PACKAGE = str(Path(__file__).parents[1])
+from minigrad.tape.handle import Handle, Leaf, twin
+from minigrad.tape.mode import Listener, caller, local
 
 
 class Ran(NamedTuple):
@@ -28,13 +26,20 @@ class Recorder(Listener):
 
     def __init__(self) -> None:
         self.items: list[Ran] = []
+        self._made: list[tuple[weakref.ref[Handle], int]] = []
         self.fresh: dict[int, Leaf] = {}  # leaves whose gradient was set to None inside
         self.slots: set[int] = set()  # addresses of gradients that were written
         self.leaves: dict[int, Leaf] = {}  # whose slots these are
         self.entry: dict[int, tuple[Leaf, bool]] = {}  # leaves whose gradient from before the step was looked at
 
     def ran(self, op: Op, plan: Plan, inputs: tuple[Handle, ...], out: Handle | None) -> None:
-        self.items.append(Ran(op, plan, inputs, out, local.mode.path, _caller()))
+        made = None
+        if out is not None:
+            # Twins, so that what the step keeps alive itself can be told from what is heard here.
+            made = twin(out)
+            if out.address not in self.slots:
+                self._made.append((weakref.ref(out), len(self.items)))
+        self.items.append(Ran(op, plan, tuple([twin(x) for x in inputs]), made, local.mode.path, caller()))
 
     def cleared(self, leaf: Leaf) -> None:
         self.fresh[id(leaf)] = leaf
@@ -47,18 +52,13 @@ class Recorder(Listener):
     def kept(self, slot: Handle) -> None:
         self.slots.add(slot.address)
 
-
-def _caller() -> str:
-    """`file.py:12` of the innermost frame outside the package: the user's line."""
-    frame = sys._getframe(2)
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith(_PACKAGE):
-            return f"{Path(name).name}:{frame.f_lineno}"
-        if frame.f_back is None:
-            break
-        frame = frame.f_back
-    return ""
+    def leaked(self) -> Ran | None:
+        """An op whose result is still alive somewhere outside, though the step has ended and its results were let go; None if there is none."""
+        for leaf in self.leaves.values():
+            leaf.norm = None  # a replay writes the gradients without moving it
+        if any(made() is not None for made, _ in self._made):
+            gc.collect()
+        return next((self.items[i] for made, i in self._made if made() is not None), None)
 
 
 def signature(ran: list[Ran], arguments: list[Any]) -> list[Any]:
@@ -79,4 +79,4 @@ def difference(before: list[Any], now: list[Any], recorder: Recorder) -> str:
     item = recorder.items[min(at, len(recorder.items) - 1)] if recorder.items else None
     what = f"{item.op.name}{f' in {item.path}' if item.path else ''} at {item.line}" if item else "an op"
     return (f"the step did something else when it was run again, first at op {at}: {what}. A captured step must do the same each time: "
-            "pass a number that changes as an argument, and make Tensors from arguments, not inside")
+            "pass a number that changes as an array, np.float32(x), and make Tensors from arguments, not inside")

@@ -9,13 +9,14 @@ import numpy as np
 
 from minigrad.errors import CaptureError, ShapeError
 from minigrad.ops.spec import Spec
+from minigrad.program.constants import Constants
 from minigrad.program.explain import Explanation
 from minigrad.program.record import Recorder
 from minigrad.program.replay import Flat, Replay
-from minigrad.program.tree import build, flatten
+from minigrad.program.tree import build, flatten, values
 from minigrad.tape import live
 from minigrad.tape.handle import Array, Handle, twin, wrap
-from minigrad.tape.mode import is_grad_enabled, listening, local
+from minigrad.tape.mode import caller, is_grad_enabled, listening, local
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,14 +39,15 @@ class CapturedStep(Generic[P, R]):
         self.function = function
         self._replays: dict[Any, Replay] = {}
         self._last: Flat | None = None
+        self._constants = Constants(function)
         update_wrapper(self, function)
 
     # ---- calling
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         last = self._last
-        if last is not None and not kwargs and last.takes(args):
+        if last is not None and not kwargs and self._constants.hold() and local.mode.listener is None and last.takes(args):
             return last.replay.once(args)  # type: ignore[no-any-return]
-        self._last = None
+        self._begin()
         structure, arrays = _taken_apart(args, kwargs)
         replay = self._replay(structure, arrays)
         if not replay.holds():
@@ -57,6 +59,7 @@ class CapturedStep(Generic[P, R]):
 
     def repeat(self, steps: int, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Take `steps` steps with the same arguments, without Python between them; every output with a leading step axis."""
+        self._begin()
         structure, arrays = _taken_apart(args, kwargs)
         return self._many(steps, structure, arrays, arrays, False)
 
@@ -65,6 +68,7 @@ class CapturedStep(Generic[P, R]):
 
         With `index`, an int64 array (steps, rows), step s gets row index[s] of every argument instead: an epoch in any order.
         """
+        self._begin()
         structure, arrays = _taken_apart(args, kwargs)
         if index is not None:
             return _joined([self.scan(*build(structure, partial(next, iter(block)))[0]) for block in self._gathered(arrays, index)])
@@ -75,6 +79,15 @@ class CapturedStep(Generic[P, R]):
         return self._many(steps, structure, arrays, [a[0] for a in arrays] if steps else [], True)
 
     # ---- recording
+    def _begin(self) -> None:
+        """What every way of running that takes Python does first. Raises CaptureError inside another captured step."""
+        if local.mode.listener is not None:
+            raise CaptureError(f"{self.__name__} was called inside another captured step, at {caller()}: capture the outer function only")
+        self._last = None  # the program's words may point elsewhere afterwards
+        if not self._constants.hold():
+            live.changed()
+            self._constants = Constants(self.function)
+
     def _replay(self, structure: Any, arrays: list[Array]) -> Replay:
         specs = [Spec.of(a.shape, a.dtype) for a in arrays]
         key = (structure, tuple(specs), is_grad_enabled())
@@ -86,28 +99,35 @@ class CapturedStep(Generic[P, R]):
 
     def _record(self, replay: Replay, structure: Any, arrays: list[Array]) -> Any:
         """Run the function eagerly and learn from it; its results are already right."""
-        if local.mode.listener is not None:
-            raise CaptureError(f"{self.__name__} was called inside another captured step: capture the outer function only")
         # Copies: two arguments on one memory are still two arguments, and the caller may write to his.
         arguments: list[Any] = [wrap(np.array(a, order="C"), spec, weak=True) for a, spec in zip(arrays, replay.specs, strict=True)]
         args, kwargs = build(structure, partial(next, iter(arguments)))
         recorder, changes = Recorder(), live.counter.value
         with listening(recorder):
             result = self.function(*args, **kwargs)
-        leaves: list[Any] = []
-        shape = flatten(result, leaves)
-        for x in leaves:
-            if not isinstance(x, Handle):
-                raise CaptureError(f"{self.__name__} returned a NumPy {type(x).__name__}, which a replay could not compute: return Tensors")
-        outputs = [twin(x) for x in leaves]
+        shape, outputs = self._results(result)
+        del result, args, kwargs
+        leak = recorder.leaked()
+        if leak is not None:
+            raise CaptureError(f"{self.__name__} keeps the Tensor that {leak.op.name} made at {leak.line} beyond the step, where a replay would "
+                               "leave its value as it is now: return it instead")
         replay.learn(recorder, arguments, outputs, shape, changes)
         return build(shape, partial(next, iter(outputs)))
+
+    def _results(self, result: Any) -> tuple[Any, list[Any]]:
+        """The structure of what the function returned, and its Tensors outside the graph. Raises CaptureError for other values."""
+        leaves: list[Any] = []
+        shape = flatten(result, leaves)
+        frozen = [x for x in (*leaves, *values(shape)) if x is not None and not isinstance(x, Handle)]
+        if frozen:
+            raise CaptureError(f"{self.__name__} returned {frozen[0]!r}, a {type(frozen[0]).__name__}, which every replay would return again: "
+                               "return Tensors")
+        return shape, [twin(x) for x in leaves]
 
     def _many(self, steps: int, structure: Any, arrays: list[Array], first: list[Array], moving: bool) -> Any:
         """Record with the first steps where needed, replay the others, and stack the outputs."""
         if steps < 1:
             raise ValueError(f"{self.__name__}: {steps} steps; at least one is needed")
-        self._last = None  # the program's words will point elsewhere
         results: list[Any] = []
         replay = self._replay(structure, first)
         while len(results) < steps and not replay.holds():

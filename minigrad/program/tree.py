@@ -35,3 +35,13 @@ def build(structure: Any, leaf: Callable[[], Any]) -> Any:
         return structure[1]
     branches = [build(branch, leaf) for branch in structure[1]]
     return tuple(branches) if kind == "tuple" else branches
+
+
+def values(structure: Any) -> list[Any]:
+    """What stands in the structure beside arrays and Tensors."""
+    if structure[0] == "leaf":
+        return []
+    if structure[0] == "value":
+        return [structure[1]]
+    branches = structure[1] if structure[0] != "dict" else [branch for _, branch in structure[1]]
+    return [value for branch in branches for value in values(branch)]

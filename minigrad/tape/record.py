@@ -75,7 +75,8 @@ def _plan(op: Op, inputs: tuple[Handle, ...], attributes: dict[str, Any], key: A
     strong = next((x.spec.dtype for x in inputs if x.spec.is_float and not x.weak), None)
     if strong is not None and any(x.weak and x.spec.is_float and x.spec.dtype != strong for x in inputs):
         from_weak = tuple(x if not x.weak or not x.spec.is_float else cast(x, dtype=strong) for x in inputs)
-        return _plan(op, from_weak, attributes, None, mode)
+        key = (*[x.spec for x in from_weak], *attributes.items())
+        return (op.plans[key], from_weak) if key in op.plans else _plan(op, from_weak, attributes, key, mode)
     specs = tuple(x.spec for x in inputs)
     try:
         plan = op.plan(specs, attributes)
@@ -83,8 +84,7 @@ def _plan(op: Op, inputs: tuple[Handle, ...], attributes: dict[str, Any], key: A
         if mode.path and isinstance(error, ShapeError | DtypeError) and not str(error).startswith("in "):
             raise type(error)(f"in {mode.path}: {error}") from None
         raise
-    if key is not None:
-        op.plans[key] = plan
+    op.plans[key] = plan
     return plan, inputs
 
 
@@ -174,7 +174,7 @@ def _run(op: Op, plan: Plan, inputs: tuple[Handle, ...], mode: Mode) -> Handle |
             mode.destination = None
         else:
             out = empty(plan.outs[0])
-        addresses.append(out.address)  # type: ignore[union-attr]
+        addresses.append(out.address)
     temporaries = [empty(spec) for spec in plan.temps]
     addresses += [x.address for x in temporaries]
     addresses.append(_scratch)  # SCRATCH is -1
@@ -204,14 +204,14 @@ def _invoke(*arguments: int) -> int:
     """The compiled calls, fetched by the first op that runs: importing minigrad compiles and loads nothing."""
     global _invoke, _begin
     _invoke, _begin = machine.calls().invoke, machine.calls().begin
-    return _invoke(*arguments)  # type: ignore[no-any-return]
+    return _invoke(*arguments)
 
 
 def _begin(*arguments: int) -> int:
     """As `_invoke`."""
     global _invoke, _begin
     _invoke, _begin = machine.calls().invoke, machine.calls().begin
-    return _begin(*arguments)  # type: ignore[no-any-return]
+    return _begin(*arguments)
 
 
 assert SCRATCH == -1

@@ -15,14 +15,14 @@ from minigrad.tape import handle as handles
 from minigrad.tape import live
 from minigrad.tape.backward import backward
 from minigrad.tape.handle import Array, Handle, Leaf, gradient, twin, wrap
-from minigrad.tape.mode import local, no_grad
+from minigrad.tape.mode import caller, local, no_grad
 from minigrad.tape.record import Record
 
 
 def _read(tensor: Tensor, how: str) -> Array:
     """The array, for reading a value out of the graph. Raises inside a captured step: a replay would not see the value."""
     if local.mode.listener is not None:
-        raise CaptureError(f"{how} reads a Tensor's value inside a captured step, where a replay could not follow it: "
+        raise CaptureError(f"{how} at {caller()} reads a Tensor's value inside a captured step, where a replay could not follow it: "
                            "return the Tensor from the step and read it outside")
     return tensor.array
 
