@@ -120,7 +120,7 @@ class Layout:
         return Argument(name, "array", tuple((contiguous if strided is None else strided).split(",")), strided is not None, bool(transposed))
 
     def __repr__(self) -> str:
-        return f"Layout({self.text!r}, share={self.share!r})"
+        return f"Layout({self.text!r}, share={self.share!r}, status={self.status})"
 
     def words(self, dims: dict[str, int], immediates: dict[str, float] | None = None) -> tuple[int, ...]:
         """The static words of a call: dimensions, then immediates (a float64 as its bits)."""
@@ -202,7 +202,7 @@ class Entry:
         body = _jit.named(re.sub(r"\W+", "_", f"entry_{self.name}_{self.layout.text}"))(scope["uniform"])
         compiled = CFunc(body, (ENTRY.args, ENTRY.return_type), {}, dict(_jit.POLICY))
         if self.stored:
-            compiled._cache = _cache.Store(f"{self.name}|{self.layout}")
+            compiled._cache = _cache.Store(f"{self.name}|{self.layout!r}")
         compiled.compile()
         return compiled
 

@@ -27,17 +27,15 @@ def copy_bytes(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
 
 
 @jit
-def feed(base, stride, state, out):  # type: ignore[no-untyped-def]
-    """out = the bytes at base + step * stride."""
-    copy_bytes(out.ctypes.data, base + word(state, STEP) * stride, out.size)
-
-
-@jit
-def gather(base, width, rows, indices, state, out):  # type: ignore[no-untyped-def]
-    """out[i] = `width` bytes at base + width * index, the index read from row `step` of the int64 table (steps, rows) at `indices`."""
-    first = word(state, STEP) * rows
-    for i in range(rows):
-        copy_bytes(out.ctypes.data + i * width, base + width * word(indices, first + i), width)
+def feed(base, stride, indices, rows, state, out):
+    """out = the bytes at base + step * stride; or, with the address of an int64 table (steps, rows), the rows that its row `step` names."""
+    step = word(state, STEP)
+    if indices == 0:
+        copy_bytes(out.ctypes.data, base + step * stride, out.size)
+    elif rows > 0:
+        width = out.size // rows
+        for i in range(rows):
+            copy_bytes(out.ctypes.data + i * width, base + width * word(indices, step * rows + i), width)
 
 
 @jit

@@ -5,7 +5,8 @@ workers run the same loop over the same words: an instruction marked PARALLEL is
 alone, and one marked BARRIER is waited for by all. The loop is compiled once; a new model, depth or batch is new data.
 
 The state block, int64 words in one page, each group on a cache line of its own:
-    0 arrivals at the barrier   8 generation of the barrier   16 where an instruction failed, -1 while none has
+    0 arrivals at the barrier   8 generation of the barrier, and behind it what FAILED was when it moved, the same for all who waited
+    16 where an instruction failed, -1 while none has
     24 address of the system's yield call, and behind it how long to spin before calling it   32 + 8 * part: the step a worker is on
 """
 from __future__ import annotations
@@ -143,6 +144,7 @@ def barrier(state: int, parts: int, generation: int) -> None:
     """Return when all `parts` workers have come here `generation + 1` times."""
     if fetch_add(state + 8 * ARRIVALS, 1) == parts - 1:
         store(state + 8 * ARRIVALS, 0)
+        store(state + 8 * (GENERATION + 1), load(state + 8 * FAILED))
         store(state + 8 * GENERATION, generation + 1)
     else:
         wait_while(state + 8 * GENERATION, generation, state)
@@ -158,22 +160,26 @@ def loop(program: int, length: int, first: int, steps: int, part: int, parts: in
     for step in range(first, first + steps):
         store(state + 8 * (STEP + 8 * part), step)
         pc = 0
+        failed = False
         while pc < length:
             at = program + 8 * pc
             flags = word(at, 1)
             status = 1
-            if flags & PARALLEL:
+            if failed:
+                pass  # up to the barrier at which all learn of it
+            elif flags & PARALLEL:
                 status = call_entry(word(entries, word(at, 0)), at + 8 * HEADER_WORDS, part, parts)
             elif part == 0:
                 status = call_entry(word(entries, word(at, 0)), at + 8 * HEADER_WORDS, 0, 1)
             if status != 1:
+                failed = True
                 exchange_if(state + 8 * FAILED, -1, pc)
                 if parts == 1:
                     return step - first
             if flags & BARRIER and parts > 1:
                 barrier(state, parts, generation)
                 generation += 1
-                if load(state + 8 * FAILED) >= 0:
+                if load(state + 8 * (GENERATION + 1)) >= 0:
                     return step - first
             pc += word(at, 2)
     return steps
@@ -216,6 +222,11 @@ def _begin(entry: int, operands: int, at: int, inputs: int, out: int, a: int, b:
     return address if call_entry(entry, operands, 0, 1) == 1 else 0
 
 
+def _pointer_of(array: int) -> int:
+    """Where the data of an array object is."""
+    return word(array, DATA_WORD)  # type: ignore[no-any-return]
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def _put(typingctx: Any, address: Any, value: Any) -> Any:
     """A plain store of one word."""
@@ -234,13 +245,14 @@ BEGIN_INPUTS: Final = 3
 
 
 class Calls:
-    """The functions that Python calls, compiled on first use: `run` without the interpreter's lock, `invoke` and `begin` under it."""
+    """The functions that Python calls, compiled on first use: `run` without the interpreter's lock, `invoke`, `begin` and `pointer_of` under it."""
 
     def __init__(self) -> None:
         self.run = compiled(_run, "machine.run", 8)
         # Under the lock: an eager call's operand block is shared by all threads.
         self.invoke = compiled(njit(error_model="numpy")(_invoke), "machine.invoke", 9)
         self.begin = compiled(njit(error_model="numpy")(_begin), "machine.begin", 9)
+        self.pointer_of = compiled(njit(error_model="numpy")(_pointer_of), "machine.pointer_of", 1)
 
 
 _calls: list[Calls] = []

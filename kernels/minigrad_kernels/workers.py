@@ -15,11 +15,11 @@ import numpy as np
 
 from . import _jit, machine
 from .abi import SCRATCH_BYTES, word
-from .machine import SPINS, call_nothing, exchange_if, load, loop, pause
+from .machine import SPINS, call_nothing, exchange_if, load, loop, pause, store, wait_while
 
-# A worker's mailbox: [0] number of the newest job, [8] 1 while parked, [16...] the arguments of `loop` less `part`.
-JOB, PARKED, ARGUMENTS = 0, 8, 16
-MAILBOX_WORDS: Final = 32
+# A worker's mailbox: [0] number of the newest job, [8] 1 while parked, [16] number of the last job done, [24...] the arguments of `loop`.
+JOB, PARKED, DONE, ARGUMENTS = 0, 8, 16, 24
+MAILBOX_WORDS: Final = 40
 YIELDS: Final = 2000
 QUIT: Final = -1
 
@@ -47,6 +47,7 @@ def _serve(mailbox: int, part: int, done: int, yield_address: int, spins: int) -
             done, idle = job, 0
             at = mailbox + 8 * ARGUMENTS
             loop(word(at, 0), word(at, 1), word(at, 2), word(at, 3), part, word(at, 4), word(at, 5), word(at, 6))
+            store(mailbox + 8 * DONE, job)
 
 
 class _Worker:
@@ -69,6 +70,7 @@ class _Worker:
             self.wake.acquire()
 
     def send(self, job: int, arguments: tuple[int, ...]) -> None:
+        """Hand over a job; the worker starts at once if it is not parked."""
         self.room[ARGUMENTS:ARGUMENTS + len(arguments)] = arguments
         if _post()(self.mailbox, job):
             self.wake.release()
@@ -79,6 +81,18 @@ def _post_native(mailbox: int, job: int) -> int:
     """Announce a job; 1 if the worker is parked and has to be woken."""
     machine.store(mailbox + 8 * JOB, job)
     return 1 if exchange_if(mailbox + 8 * PARKED, 1, 0) else 0
+
+
+@_jit.jit
+def _join_native(mailbox: int, before: int, state: int) -> int:
+    """Return when the worker has left the job after `before`: only then may its program be changed or freed."""
+    wait_while(mailbox + 8 * DONE, before, state)
+    return 1
+
+
+@cache
+def _join() -> Any:
+    return machine.compiled(_join_native, "workers.join", 3)
 
 
 @cache
@@ -104,11 +118,17 @@ class Crew:
         with self.busy:
             while len(self.workers) < parts - 1:
                 self.workers.append(_Worker(len(self.workers) + 1))
+            helpers = self.workers[:parts - 1]
+            before = [int(worker.room[DONE]) for worker in helpers]
             self.jobs += 1
             arguments = (program, length, first, steps, parts, state, machine.table_address())
-            for worker in self.workers[:parts - 1]:
+            run, join = machine.calls().run, _join()
+            for worker in helpers:
                 worker.send(self.jobs, arguments)
-            return int(machine.calls().run(program, length, first, steps, 0, parts, state, machine.table_address()))
+            done = int(run(program, length, first, steps, 0, parts, state, machine.table_address()))
+            for worker, last in zip(helpers, before, strict=True):
+                join(worker.mailbox, last, state)
+            return done
 
     def stop(self) -> None:
         """Let every worker return; used at exit."""
@@ -128,7 +148,7 @@ def _forget() -> None:
     crew = Crew()
 
 
-atexit.register(crew.stop)
+atexit.register(lambda: crew.stop())
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 

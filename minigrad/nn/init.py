@@ -5,11 +5,14 @@ import math
 from typing import Any
 
 from minigrad import config
-from minigrad.errors import ShapeError
+from minigrad.errors import CaptureError, ShapeError
+from minigrad.tape.mode import caller, local
 from minigrad.tape.tensor import Tensor
 
 
 def _write(t: Tensor, values: Any) -> Tensor:
+    if local.mode.listener is not None:
+        raise CaptureError(f"values are drawn at {caller()} inside a captured step, which a replay would not do again: initialise outside")
     t.array[...] = values
     t.clock[0] += 1
     return t

@@ -26,4 +26,4 @@ class Parameter(Tensor):
             if name != "__weakref__":
                 setattr(self, name, getattr(made, name))
         self.array[...] = values
-        self.requires_grad = requires_grad
+        self.needs_grad = requires_grad

@@ -40,7 +40,7 @@ def _(g: Value, a: Value) -> Value:
     return matmul_tn(g, a)
 
 
-@op(kernel=kernels.matmul, shape=rules.product, samples=several(shaped((3, 4), (3, 5)), shaped((33, 17), (33, 20))), flops=rules.gemm_flops)
+@op(kernel=kernels.matmul, shape=rules.product, samples=several(shaped((3, 4), (3, 5)), shaped((33, 17), (33, 20))), flops=rules.gemm_tn_flops)
 def matmul_tn(a: Value, b: Value) -> Value:
     """a.T @ b: (k, m), (k, n) -> (m, n)."""
     return a.T @ b

@@ -20,7 +20,7 @@ _AXES = several(shaped((3, 4, 5)), shaped((3, 4, 5), axis=0), shaped((3, 4, 5), 
 def _restore(g: Value, spec: Spec, axis: Any) -> Value:
     """A reduced gradient, repeated along the axes that were reduced."""
     rank = len(spec.shape)
-    axes = range(rank) if axis is None else [a % rank for a in ((axis,) if isinstance(axis, int) else axis)]
+    axes = range(rank) if axis is None else [a % rank for a in (axis if isinstance(axis, tuple) else (axis,))]
     kept = tuple(1 if i in axes else n for i, n in enumerate(spec.shape))
     return expand(g if g.spec.shape == kept else reshape(g, shape=kept), shape=spec.shape)
 

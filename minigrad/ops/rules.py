@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -70,7 +71,7 @@ def matrix(op: Op, index: int, specs: Sequence[Spec]) -> Shape:
 def axes_of(op: Op, spec: Spec, axis: int | Sequence[int] | None) -> tuple[int, ...]:
     """`axis` as sorted non-negative axes; None means all. Raises AxisError."""
     rank = len(spec.shape)
-    wanted = range(rank) if axis is None else (axis,) if isinstance(axis, int) else axis
+    wanted = range(rank) if axis is None else tuple(axis) if isinstance(axis, Sequence) else (operator.index(axis),)
     axes = []
     for a in wanted:
         if not -rank <= a < rank:
@@ -237,10 +238,16 @@ _PRODUCTS = {  # where m, k and n stand in the shapes of a and b, and the layout
 }
 
 
-def gemm_flops(specs: tuple[Spec, ...], attributes: Attributes) -> int:
-    """Two for each multiplication: 2 m k n."""
-    (m, k), b = specs[0].shape, specs[1]
-    return 2 * b.size * m if k in b.shape else 2 * b.size * k
+def gemm_flops(specs: tuple[Spec, ...], attributes: Attributes, transposed: bool = False) -> int:
+    """Two for each multiplication, 2 m k n, for a of shape (m, k), or (k, m) if it is the transposed operand."""
+    rows, columns = specs[0].shape
+    inner, outer = (rows, columns) if transposed else (columns, rows)
+    return 2 * outer * specs[1].size if inner else 0
+
+
+def gemm_tn_flops(specs: tuple[Spec, ...], attributes: Attributes) -> int:
+    """As `gemm_flops`, for a product whose left operand is transposed."""
+    return gemm_flops(specs, attributes, transposed=True)
 
 
 def product(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
@@ -253,7 +260,7 @@ def product(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
                          f"a is ({', '.join(of_a)}), b is ({', '.join(of_b)}))")
     dims = {"m": a["m"], "k": a["k"], "n": b["n"]}
     return Plan((Spec.of((a["m"], b["n"]), dtype),),
-                (step(op.kernel, layout(text, "n"), [dtype] * 3, [0, 1, 2, SCRATCH], dims, flops=2 * a["m"] * a["k"] * b["n"]),))
+                (step(op.kernel, layout(text, "n"), [dtype] * 3, [0, 1, 2, SCRATCH], dims, flops=op.flops(specs, attributes)),))
 
 
 def linear(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:

@@ -10,7 +10,7 @@ from minigrad.tape import live
 from minigrad.tape.gradnorm import Group
 from minigrad.tape.handle import Handle, Leaf, clear_gradient, wrap
 from minigrad.tape.live import Numbers
-from minigrad.tape.mode import no_grad
+from minigrad.tape.mode import local, no_grad
 from minigrad.tape.slab import Segment, aligned
 from minigrad.tape.tensor import Tensor
 
@@ -29,9 +29,14 @@ class Optimizer:
         self.groups: list[Group] = []
         for one in described:
             parameters = list(one["params"])
+            unknown = [name for name in one if name != "params" and name not in defaults]
+            if unknown:
+                raise ValueError(f"{type(self).__name__} has no hyper-parameter {unknown[0]!r}: it has {', '.join(defaults)}")
             for p in parameters:
                 if not isinstance(p, Handle):
                     raise TypeError(f"an optimizer takes Tensors, got a {type(p).__name__}")
+                if p.record is not None:
+                    raise ValueError("can't optimize a non-leaf Tensor: give the leaves that it was made from")
             self.param_groups.append(Numbers({**defaults, **one, "params": parameters}, self.slots))
             self.groups.append(Group(parameters))
         every = [p for group in self.groups for p in group.parameters]
@@ -39,16 +44,12 @@ class Optimizer:
             raise ValueError("an optimizer's parameter groups share a parameter: list each once")
         self._everything = Group(every) if len(self.groups) > 1 else self.groups[0]
         self._moments: dict[tuple[str, int, int], Any] = {}
-        # Parameters that are updated together share a version: one number to move at each step.
-        clock = [0]
-        for p in every:
-            if p.leaf is None:
-                p.leaf = Leaf()
-            if not p.leaf.shared_clock:
-                p.clock, p.leaf.shared_clock = clock, True
+        self._clocks: list[list[int]] = []
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set every gradient to None; the slots stay and are written anew by the next backward."""
+        if not set_to_none:
+            raise ValueError("zero_grad(set_to_none=False) would keep zeros to add to: leave set_to_none out, a missing gradient is written anew")
         for p in self._everything.parameters:
             if p.leaf is not None:
                 clear_gradient(p.leaf)
@@ -62,6 +63,24 @@ class Optimizer:
             for numbers, group in zip(self.param_groups, self.groups, strict=True):
                 for run in group.runs():
                     self.update(run, numbers.tensor)
+        self._tick()
+
+    def _tick(self) -> None:
+        """Move the versions of all parameters. They share one, from the first step on: what was saved of them before is stale then anyway."""
+        if not self._clocks:
+            every = self._everything.parameters
+            clock = [max(p.clock[0] for p in every)]
+            for p in every:
+                if p.leaf is None:
+                    p.leaf = Leaf()
+                if not p.leaf.shared_clock:
+                    p.clock, p.leaf.shared_clock = clock, True
+            self._clocks = list({id(p.clock): p.clock for p in every}.values())
+        listener = local.mode.listener
+        for clock in self._clocks:
+            clock[0] += 1
+            if listener is not None:
+                listener.ticked(clock)
 
     def update(self, run: Segment, hyper: Any) -> None:
         """Update one run of parameters."""

@@ -10,7 +10,7 @@ from minigrad.ops.spec import Spec
 from minigrad.program.plan import Instruction, Layout, Storage, allocate
 from minigrad.program.record import Ran
 from minigrad.tape.slab import aligned
-from minigrad_kernels import abi, feed, machine, workers
+from minigrad_kernels import abi, feed, machine
 from minigrad_kernels.abi import entry
 from minigrad_kernels.machine import BARRIER, HEADER_WORDS, PARALLEL
 
@@ -21,7 +21,7 @@ BYTES_PER_SECOND: Final = 1e10
 BARRIER_SECONDS: Final = 0.5e-6
 
 UINT8: Final = np.dtype(np.uint8)
-FEED: Final = abi.Layout("base:i stride:i state:i out[n]")
+FEED: Final = abi.Layout("base:i stride:i indices:i rows:i state:i out[n]")
 EMIT: Final = abi.Layout("base:i stride:i state:i x[n]")
 
 
@@ -33,7 +33,7 @@ class Border(NamedTuple):
 
     @property
     def base(self) -> int:
-        return self.at + HEADER_WORDS + 1  # operands are: bytes, base, stride or width, ...
+        return self.at + HEADER_WORDS + 1  # operands are: bytes, base, stride, ...; of a feed then indices, rows
 
 
 class Program:
@@ -47,7 +47,10 @@ class Program:
         self._arena = int(self.arena.ctypes.data)
         self.state = machine.new_state()
         self.state_address = int(self.state.ctypes.data)
-        self._scratch = workers.scratch_address()
+        # Its own: programs run without the interpreter's lock, side by side with others and with eager mode. Reserved, not touched.
+        needs_scratch = any(s is None for operands in order for s in operands)
+        self._room = aligned(machine.MAX_WORKERS * abi.SCRATCH_BYTES if needs_scratch else 0, UINT8)
+        self._scratch = int(self._room.ctypes.data)
         self._owners = [s.owner for operands in order for s in operands if s is not None and s.owner is not None]
         self._owners += [storage.owner for storage, _ in layout.results if storage.owner is not None]
 
@@ -95,7 +98,8 @@ class Program:
         starts.append(at)
         seconds.append(0.0)
         made = entry(kernel, how, (UINT8,)).load()
-        operands = [*how.words({"n": spec.nbytes}, {"base": 0, "stride": 0, "state": self.state_address}), self.address_of(storage)]
+        immediates: dict[str, float] = {a.name: 0 for a in how.immediates} | {"state": self.state_address}
+        operands = [*how.words({"n": spec.nbytes}, immediates), self.address_of(storage)]
         words += [made.index, 0, HEADER_WORDS + len(operands), *operands]
         return Border(at, spec)
 

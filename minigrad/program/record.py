@@ -5,6 +5,7 @@ import gc
 import weakref
 from typing import Any, NamedTuple
 
+from minigrad.errors import CaptureError
 from minigrad.ops.op import Op, Plan
 from minigrad.tape.handle import Handle, Leaf, twin
 from minigrad.tape.mode import Listener, caller, local
@@ -27,7 +28,9 @@ class Recorder(Listener):
     def __init__(self) -> None:
         self.items: list[Ran] = []
         self._made: list[tuple[weakref.ref[Handle], int]] = []
+        self.clocks: list[list[int]] = []  # versions that optimisers moved
         self.fresh: dict[int, Leaf] = {}  # leaves whose gradient was set to None inside
+        self._given: set[int] = set()
         self.slots: set[int] = set()  # addresses of gradients that were written
         self.leaves: dict[int, Leaf] = {}  # whose slots these are
         self.entry: dict[int, tuple[Leaf, bool]] = {}  # leaves whose gradient from before the step was looked at
@@ -52,10 +55,21 @@ class Recorder(Listener):
     def kept(self, slot: Handle) -> None:
         self.slots.add(slot.address)
 
+    def gave(self, leaf: Leaf) -> None:
+        self._given.add(id(leaf))
+
+    def parted(self, leaf: Leaf) -> None:
+        if id(leaf) in self._given:
+            raise CaptureError(f"a gradient that was read inside a captured step is replaced at {caller()} while it is still held: "
+                               "a replay has one place for both, so compute with it before, or return it")
+
+    def ticked(self, clock: list[int]) -> None:
+        self.clocks.append(clock)
+
     def leaked(self) -> Ran | None:
         """An op whose result is still alive somewhere outside, though the step has ended and its results were let go; None if there is none."""
         for leaf in self.leaves.values():
-            leaf.norm = None  # a replay writes the gradients without moving it
+            leaf.norm = None  # holds a Tensor that the step made
         if any(made() is not None for made, _ in self._made):
             gc.collect()
         return next((self.items[i] for made, i in self._made if made() is not None), None)

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -16,10 +17,11 @@ from minigrad.program.encode import Program
 from minigrad.program.fuse import fuse
 from minigrad.program.plan import lay_out
 from minigrad.program.record import Recorder, difference, signature
-from minigrad.program.tree import LEAF, build
+from minigrad.program.tree import TENSOR, build, kinds
 from minigrad.tape import handle as handles
 from minigrad.tape import live
 from minigrad.tape.handle import Array, Handle, Leaf, address_of, empty
+from minigrad.tape.mode import local
 from minigrad_kernels import machine, workers
 
 #: Seconds of native work between looks at Ctrl-C.
@@ -27,7 +29,10 @@ CHUNK_SECONDS: Final = 0.05
 
 
 class Replay:
-    """What a step does for arguments of one structure and these specs: recorded until two recordings agree, then a program."""
+    """What a step does for arguments of one structure and these specs, from one pattern of gradients that are there.
+
+    It is recorded until two recordings agree, then it is a program.
+    """
 
     def __init__(self, name: str, specs: list[Spec]) -> None:
         self.name = name
@@ -36,9 +41,11 @@ class Replay:
         self.program: Program | None = None
         self.changes = -1  # live.counter at the end of the last recording
         self.gradients = -1  # live.gradients when the leaves were last looked at
-        self._lines: tuple[Any, Any] | None = None  # what the last recording did, and the structure it returned
+        self.lines: tuple[Any, Any] | None = None  # what the last recording did, and the structure it returned
+        self._recorder: Recorder | None = None  # alive until the next one, so that one address means one array in both
         self._entry: dict[int, tuple[Leaf, bool]] = {}  # leaves whose gradient has to be there, or not, before a replay
         self._exit: list[tuple[Leaf, bool]] = []  # and is there, or not, after it
+        self._settles = False  # whether the exit is the entry, so that one replay after the other needs no look
         self._fresh: frozenset[int] = frozenset()  # leaves whose gradient is replaced
         self.clocks: list[list[int]] = []  # versions that a step moves
         self.seconds = 0.0  # of one step, measured
@@ -47,20 +54,28 @@ class Replay:
     @property
     def structure(self) -> Any:
         """Of the results."""
-        assert self._lines is not None
-        return self._lines[1]
+        assert self.lines is not None
+        return self.lines[1]
+
+    def fits(self) -> bool:
+        """Whether the leaves that it looks at have a gradient, or none, as when it was recorded."""
+        return all(leaf.present is there for leaf, there in self._entry.values())
 
     def holds(self) -> bool:
         """Whether the program would do what eager mode would do now."""
-        if self.program is None or self.changes != live.counter.value:
-            return False
+        return self.program is not None and self.changes == live.counter.value and (self.gradients == live.gradients.value or self.fits())
+
+    def leave(self) -> None:
+        """What a run leaves behind beside memory: which leaves have a gradient now."""
+        live.replays.value += 1
         if self.gradients != live.gradients.value:
-            if any(leaf.present is not there for leaf, there in self._entry.values()):
-                return False
-            self.gradients = live.gradients.value
             for leaf, there in self._exit:
                 leaf.present = there
-        return True
+                if not there:
+                    leaf.linked = None
+            live.gradients.value += 1  # other programs have to look again
+            if self._settles:
+                self.gradients = live.gradients.value
 
     # ---- recording
     def learn(self, recorder: Recorder, arguments: list[Handle], outputs: list[Handle], structure: Any, changes: int) -> None:
@@ -69,60 +84,40 @@ class Replay:
         Raises CaptureError if they differ although nothing that a step may depend on has changed in between.
         """
         lines = (signature(recorder.items, arguments), structure)
-        same_entry = {i: there for i, (_, there) in self._entry.items()} == {i: there for i, (_, there) in recorder.entry.items()}
-        if self._lines is not None and lines != self._lines and self.changes == changes and same_entry:
-            raise CaptureError(difference(self._lines[0], lines[0], recorder))
-        agreed = lines == self._lines
+        if self.lines is not None and lines != self.lines and self.changes == changes:
+            raise CaptureError(difference(self.lines[0], lines[0], recorder))
+        agreed = lines == self.lines
         self.runs += 1
-        self._lines, self._entry, self.changes, self.program = lines, recorder.entry, live.counter.value, None
+        self.lines, self._entry, self.changes, self._recorder = lines, recorder.entry, live.counter.value, recorder
         if not agreed:
+            self.program = None
             return
+        self._recorder = None
+        if self.program is not None:
+            return  # something else had changed
         layout = lay_out(fuse(recorder.items), recorder.slots, arguments, outputs)
         self.program = Program(layout, self.specs)
         self.gradients = -1
-        self._exit = [(leaf, leaf.present) for leaf in recorder.leaves.values()]
+        leaves = {**recorder.leaves, **recorder.fresh}
+        self._exit = [(leaf, leaf.present) for leaf in leaves.values()]
+        self._settles = all(leaf.present is there for leaf, there in self._entry.values())
         self._fresh = frozenset(recorder.fresh)
-        self.clocks = list({id(x.clock): x.clock for x in layout.written}.values())
-        for leaf in recorder.leaves.values():
-            leaf.norm = None  # a replay writes the slots without saying so
+        self.clocks = list({id(clock): clock for clock in (*recorder.clocks, *(x.clock for x in layout.written))}.values())
 
     # ---- running
-    def once(self, arrays: Sequence[Any]) -> Any:
-        """One step with arguments whose addresses the program's words already hold, with as little Python as it takes."""
+    def many(self, arrays: Sequence[Array], strides: Sequence[int], steps: int | None, indices: Array | None = None) -> Any:
+        """Step after step, argument i read at `strides[i]` bytes further each time, or its rows by index; results stacked unless steps=None."""
         program = self.program
         assert program is not None
-        if program.worth_sharing or handles.handed_out():
-            return self.many([getattr(x, "array", x) for x in arrays], [0] * len(arrays), None)
-        if not self.busy.acquire(False):
-            raise self._is_busy()
-        try:
-            cells = program.cells
-            outs = []
-            for at, spec in program.results:
-                out = empty(spec)
-                cells[at] = out.address
-                outs.append(out)
-            if program.run() != 1:
-                raise self._failure(program, 0)
-            for clock in self.clocks:
-                clock[0] += 1
-        finally:
-            self.busy.release()
-        return outs[0] if self.structure == LEAF else build(self.structure, partial(next, iter(outs)))
-
-    def many(self, arrays: Sequence[Array], strides: Sequence[int], steps: int | None) -> Any:
-        """Step after step, argument i read at `strides[i]` bytes further each time; results stacked, or single for steps=None."""
-        program = self.program
-        assert program is not None
-        if not self.busy.acquire(False):
-            raise self._is_busy()
-        try:
+        with self.alone():
             if handles.handed_out():
                 handles.reclaim(self._fresh)
             cells = program.cells
             for border, array, stride in zip(program.feeds, arrays, strides, strict=True):
                 cells[border.base] = address_of(array)
                 cells[border.base + 1] = stride
+                cells[border.base + 2] = 0 if indices is None else address_of(indices)
+                cells[border.base + 3] = 0 if indices is None else indices.shape[1]
             outs = []
             for at, spec in program.results:
                 out = empty(spec if steps is None else Spec.of((steps, *spec.shape), spec.dtype))
@@ -130,9 +125,17 @@ class Replay:
                 cells[at + 1] = spec.nbytes
                 outs.append(out)
             self._run(program, steps or 1)
+        return build(self.structure, partial(next, iter(outs)))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """The program to ourselves. Raises StepBusyError."""
+        if not self.busy.acquire(False):
+            raise StepBusyError(f"{self.name} is running in another thread: give each thread a captured step of its own")
+        try:
+            yield
         finally:
             self.busy.release()
-        return build(self.structure, partial(next, iter(outs)))
 
     def _run(self, program: Program, steps: int) -> None:
         """All steps, in chunks between which Python looks at signals."""
@@ -147,15 +150,14 @@ class Replay:
                 ran = workers.crew.run(program.address, program.length, done, chunk, parts, program.state_address)
             for clock in self.clocks:
                 clock[0] += ran
+            if ran:
+                self.leave()
             if ran < chunk:
-                raise self._failure(program, done + ran)
+                raise self.failure(program, done + ran)
             self.seconds = max((time.perf_counter() - began) / chunk, 1e-9)
             done += chunk
 
-    def _is_busy(self) -> StepBusyError:
-        return StepBusyError(f"{self.name} is running in another thread: give each thread a captured step of its own")
-
-    def _failure(self, program: Program, step: int) -> Exception:
+    def failure(self, program: Program, step: int) -> Exception:
         """The error of the op that ended the run, with the place where it was recorded."""
         at = int(program.state[machine.FAILED])
         program.state[machine.FAILED] = -1
@@ -168,37 +170,59 @@ class Replay:
 class Flat:
     """The last call's arguments, if they were arrays and nothing else: the next call most often has the same ones, or the like."""
 
-    __slots__ = ("replay", "_bases", "_seen", "_specs")
+    __slots__ = ("replay", "_bases", "_grad", "_seen", "_specs", "_tensors")
 
-    def __init__(self, replay: Replay) -> None:
+    def __init__(self, replay: Replay, structure: Any) -> None:
         assert replay.program is not None
         self.replay = replay
+        self._grad = local.mode.grad
         self._specs = replay.specs
+        self._tensors = [kind == TENSOR for kind in kinds(structure)]
         self._seen: list[Any] = [None] * len(replay.specs)
         self._bases = [border.base for border in replay.program.feeds]
 
     def takes(self, arguments: tuple[Any, ...]) -> bool:
-        """Whether these arguments can be read in place by the program as it is; if so, its words say where they are."""
-        seen, specs, replay = self._seen, self._specs, self.replay
-        if len(arguments) != len(seen) or replay.changes != live.counter.value or not (
-                replay.gradients == live.gradients.value or replay.holds()):
+        """Whether the program can read these arguments in place and does what eager mode would do now."""
+        replay, mode = self.replay, local.mode
+        if (len(arguments) != len(self._seen) or replay.changes != live.counter.value or mode.grad is not self._grad
+                or mode.listener is not None or handles.handed_out() or replay.program.worth_sharing  # type: ignore[union-attr]
+                or not (replay.gradients == live.gradients.value or replay.holds())):
             return False
-        for i, x in enumerate(arguments):
-            spec = specs[i]
-            if x is seen[i]:  # the array object of the call before: its memory does not move
+        for x, spec, seen, tensor in zip(arguments, self._specs, self._seen, self._tensors, strict=True):
+            if tensor:
+                if not isinstance(x, Handle) or x.spec is not spec or x.needs_grad:
+                    return False
+            elif x is seen:  # the array object of the call before: its memory does not move
                 if x.shape != spec.shape:
                     return False
-                continue
-            if type(x) is np.ndarray:
-                if x.dtype is not spec.dtype or x.shape != spec.shape or not x.flags.c_contiguous:
-                    return False
-                address = address_of(x)
-            elif isinstance(x, Handle) and x.spec is spec and not x.requires_grad:
-                address = x.address
-            else:
+            elif type(x) is not np.ndarray or x.dtype is not spec.dtype or x.shape != spec.shape or not x.flags.c_contiguous:
                 return False
-            cells = replay.program.cells  # type: ignore[union-attr]
-            cells[self._bases[i]] = address
-            cells[self._bases[i] + 1] = 0
-            seen[i] = x
         return True
+
+    def run(self, arguments: tuple[Any, ...]) -> Any:
+        """One step, with as little Python as it takes."""
+        replay = self.replay
+        program = replay.program
+        assert program is not None
+        if not replay.busy.acquire(False):
+            with replay.alone():
+                pass  # raises
+        try:
+            cells = program.cells
+            for i, x in enumerate(arguments):
+                if x is not self._seen[i] or self._tensors[i]:
+                    cells[self._bases[i]] = x.address if self._tensors[i] else address_of(x)
+                    self._seen[i] = x
+            outs = []
+            for at, spec in program.results:
+                out = empty(spec)
+                cells[at] = out.address
+                outs.append(out)
+            if program.run() != 1:
+                raise replay.failure(program, 0)
+            for clock in replay.clocks:
+                clock[0] += 1
+            replay.leave()
+        finally:
+            replay.busy.release()
+        return outs[0] if replay.structure == TENSOR else build(replay.structure, partial(next, iter(outs)))

@@ -1,7 +1,7 @@
 """`capture`: a step that is recorded on its first calls and replayed by the machine from then on."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial, update_wrapper
 from typing import Any, Final, Generic, ParamSpec, TypeVar
 
@@ -13,7 +13,7 @@ from minigrad.program.constants import Constants
 from minigrad.program.explain import Explanation
 from minigrad.program.record import Recorder
 from minigrad.program.replay import Flat, Replay
-from minigrad.program.tree import build, flatten, values
+from minigrad.program.tree import ARRAY, build, flatten, kinds, values
 from minigrad.tape import live
 from minigrad.tape.handle import Array, Handle, twin, wrap
 from minigrad.tape.mode import caller, is_grad_enabled, listening, local
@@ -23,8 +23,6 @@ R = TypeVar("R")
 
 #: Programs that one step keeps; the one that was used longest ago goes first.
 PROGRAMS: Final = 16
-#: Bytes of gathered rows that `scan(index=...)` holds at a time.
-GATHER_BYTES: Final = 1 << 24
 
 
 class CapturedStep(Generic[P, R]):
@@ -37,7 +35,7 @@ class CapturedStep(Generic[P, R]):
 
     def __init__(self, function: Callable[P, R]) -> None:
         self.function = function
-        self._replays: dict[Any, Replay] = {}
+        self._replays: dict[Any, list[Replay]] = {}
         self._last: Flat | None = None
         self._constants = Constants(function)
         update_wrapper(self, function)
@@ -45,23 +43,23 @@ class CapturedStep(Generic[P, R]):
     # ---- calling
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         last = self._last
-        if last is not None and not kwargs and self._constants.hold() and local.mode.listener is None and last.takes(args):
-            return last.replay.once(args)  # type: ignore[no-any-return]
+        if last is not None and not kwargs and self._constants.hold() and last.takes(args):
+            return last.run(args)  # type: ignore[no-any-return]
         self._begin()
         structure, arrays = _taken_apart(args, kwargs)
-        replay = self._replay(structure, arrays)
+        replay = self._replay(structure, [Spec.of(a.shape, a.dtype) for a in arrays])
         if not replay.holds():
             return self._record(replay, structure, arrays)  # type: ignore[no-any-return]
         result = replay.many(arrays, [0] * len(arrays), None)
         if not kwargs and len(args) == len(arrays):
-            self._last = Flat(replay)
+            self._last = Flat(replay, structure)
         return result  # type: ignore[no-any-return]
 
     def repeat(self, steps: int, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Take `steps` steps with the same arguments, without Python between them; every output with a leading step axis."""
         self._begin()
         structure, arrays = _taken_apart(args, kwargs)
-        return self._many(steps, structure, arrays, arrays, False)
+        return self._many(steps, structure, arrays, 0)
 
     def scan(self, *args: Any, index: Any = None, **kwargs: Any) -> Any:
         """Take one step for each index of the arguments' first axis, natively; every output with a leading step axis.
@@ -71,12 +69,13 @@ class CapturedStep(Generic[P, R]):
         self._begin()
         structure, arrays = _taken_apart(args, kwargs)
         if index is not None:
-            return _joined([self.scan(*build(structure, partial(next, iter(block)))[0]) for block in self._gathered(arrays, index)])
+            table = self._table(arrays, index)
+            return self._many(len(table), structure, arrays, table)
         counts = {a.shape[0] if a.ndim else None for a in arrays}
         if len(counts) != 1 or None in counts:
             raise ShapeError(f"{self.__name__}.scan: the arguments need one leading step axis, got shapes {[a.shape for a in arrays]}")
         steps = counts.pop() or 0
-        return self._many(steps, structure, arrays, [a[0] for a in arrays] if steps else [], True)
+        return self._many(steps, structure, arrays, None)
 
     # ---- recording
     def _begin(self) -> None:
@@ -88,19 +87,25 @@ class CapturedStep(Generic[P, R]):
             live.changed()
             self._constants = Constants(self.function)
 
-    def _replay(self, structure: Any, arrays: list[Array]) -> Replay:
-        specs = [Spec.of(a.shape, a.dtype) for a in arrays]
+    def _replay(self, structure: Any, specs: list[Spec]) -> Replay:
+        """What is known of this signature, from the gradients that are there now."""
         key = (structure, tuple(specs), is_grad_enabled())
-        found = self._replays.pop(key, None) or Replay(self.__name__, specs)
-        self._replays[key] = found  # the latest used stands last
+        known = self._replays.pop(key, [])
+        self._replays[key] = known  # the latest used stands last
         if len(self._replays) > PROGRAMS:
             self._replays.pop(next(iter(self._replays)))
+        found = next((replay for replay in known if replay.fits()), None)
+        if found is None:
+            found = Replay(self.__name__, specs)
+            known.append(found)
+            del known[:-PROGRAMS]
         return found
 
     def _record(self, replay: Replay, structure: Any, arrays: list[Array]) -> Any:
         """Run the function eagerly and learn from it; its results are already right."""
         # Copies: two arguments on one memory are still two arguments, and the caller may write to his.
-        arguments: list[Any] = [wrap(np.array(a, order="C"), spec, weak=True) for a, spec in zip(arrays, replay.specs, strict=True)]
+        arguments: list[Any] = [wrap(np.array(a, order="C"), spec, weak=kind == ARRAY)
+                                for a, spec, kind in zip(arrays, replay.specs, kinds(structure), strict=True)]
         args, kwargs = build(structure, partial(next, iter(arguments)))
         recorder, changes = Recorder(), live.counter.value
         with listening(recorder):
@@ -112,57 +117,70 @@ class CapturedStep(Generic[P, R]):
             raise CaptureError(f"{self.__name__} keeps the Tensor that {leak.op.name} made at {leak.line} beyond the step, where a replay would "
                                "leave its value as it is now: return it instead")
         replay.learn(recorder, arguments, outputs, shape, changes)
-        return build(shape, partial(next, iter(outputs)))
+        # Copies, so that what a replay returns and what a recording returns are both the caller's own.
+        fresh = [wrap(x.array.copy(), x.spec) for x in outputs]
+        return build(shape, partial(next, iter(fresh)))
 
     def _results(self, result: Any) -> tuple[Any, list[Any]]:
         """The structure of what the function returned, and its Tensors outside the graph. Raises CaptureError for other values."""
         leaves: list[Any] = []
         shape = flatten(result, leaves)
-        frozen = [x for x in (*leaves, *values(shape)) if x is not None and not isinstance(x, Handle)]
+        frozen = [x for x in (*leaves, *values(shape)) if not isinstance(x, Handle | str | None)]
         if frozen:
             raise CaptureError(f"{self.__name__} returned {frozen[0]!r}, a {type(frozen[0]).__name__}, which every replay would return again: "
                                "return Tensors")
         return shape, [twin(x) for x in leaves]
 
-    def _many(self, steps: int, structure: Any, arrays: list[Array], first: list[Array], moving: bool) -> Any:
-        """Record with the first steps where needed, replay the others, and stack the outputs."""
+    def _many(self, steps: int, structure: Any, arrays: list[Array], by: int | Array | None) -> Any:
+        """Record with the first steps where needed, replay the others, and stack the outputs.
+
+        by: 0 for the same arguments each time, None for one index of their first axis a step, or an index table.
+        """
         if steps < 1:
             raise ValueError(f"{self.__name__}: {steps} steps; at least one is needed")
+
+        def at(step: int) -> list[Array]:
+            if by is None:
+                return [np.ascontiguousarray(a[step]).reshape(a.shape[1:]) for a in arrays]
+            return arrays if isinstance(by, int) else [a[by[step]] for a in arrays]
+
         results: list[Any] = []
-        replay = self._replay(structure, first)
+        specs = [Spec.of(a.shape, a.dtype) for a in at(0)]
+        replay = self._replay(structure, specs)
         while len(results) < steps and not replay.holds():
-            here = [np.ascontiguousarray(a[len(results)]).reshape(a.shape[1:]) for a in arrays] if moving else arrays
-            results.append(_stacked(self._record(replay, structure, here)))
-        if len(results) < steps:
-            rest = [a[len(results):] for a in arrays] if moving else arrays
-            strides = [a.nbytes // steps for a in arrays] if moving else [0] * len(arrays)
-            results.append(replay.many(rest, strides, steps - len(results)))
+            results.append(_stacked(self._record(replay, structure, at(len(results)))))
+            replay = self._replay(structure, specs)
+        done = len(results)
+        if done < steps:
+            if by is None:
+                results.append(replay.many([a[done:] for a in arrays], [a.nbytes // steps for a in arrays], steps - done))
+            else:
+                table = None if isinstance(by, int) else np.ascontiguousarray(by[done:])
+                results.append(replay.many(arrays, [0] * len(arrays), steps - done, table))
         return _joined(results)
 
-    def _gathered(self, arrays: list[Array], index: Any) -> Iterator[list[Array]]:
-        """The arguments of some steps at a time, rows taken by index."""
+    def _table(self, arrays: list[Array], index: Any) -> Array:
+        """The index as int64 (steps, rows). Raises ShapeError or IndexError before anything runs."""
         table = np.asarray(index)
         if table.ndim != 2 or table.dtype.kind not in "iu":
             raise ShapeError(f"{self.__name__}.scan: index is {table.dtype.name}{list(table.shape)}, expected integers (steps, rows)")
         rows = min((a.shape[0] if a.ndim else 0) for a in arrays)
         if table.size and (table.min() < 0 or table.max() >= rows):
             raise IndexError(f"{self.__name__}.scan: index runs from {table.min()} to {table.max()}, the arguments have {rows} rows")
-        block = max(1, GATHER_BYTES // max(1, sum(a[0].nbytes for a in arrays) * table.shape[1]))
-        for start in range(0, len(table), block):
-            yield [a[table[start:start + block]] for a in arrays]
+        return np.ascontiguousarray(table, np.int64)
 
     # ---- showing
     @property
     def nbytes(self) -> int:
         """Bytes that all programs of this step hold: arenas, words and state."""
-        return sum(r.program.nbytes for r in self._replays.values() if r.program is not None)
+        return sum(r.program.nbytes for known in self._replays.values() for r in known if r.program is not None)
 
     def explain(self) -> Explanation:
         """What each program runs: a table of instructions, and what it allocates."""
-        return Explanation(self.__name__, [(key, r.runs, r.program) for key, r in self._replays.items()])
+        return Explanation(self.__name__, [(key, r.runs, r.program) for key, known in self._replays.items() for r in known])
 
     def __repr__(self) -> str:
-        made = sum(r.program is not None for r in self._replays.values())
+        made = sum(r.program is not None for known in self._replays.values() for r in known)
         return f"<captured step {self.__name__}, {made} programs, {self.nbytes} bytes>"
 
 
@@ -182,11 +200,11 @@ def _taken_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, li
     arrays = []
     for x in leaves:
         if isinstance(x, Handle):
-            if x.requires_grad:
+            if x.needs_grad:
                 raise CaptureError("an argument of a captured step requires gradients: pass plain values, "
                                    "and let the step close over its parameters")
             x = x.array
-        arrays.append(np.ascontiguousarray(x).reshape(np.shape(x)))
+        arrays.append(np.ascontiguousarray(x, np.asarray(x).dtype.newbyteorder("=")).reshape(np.shape(x)))
     return structure, arrays
 
 

@@ -11,37 +11,51 @@ from minigrad.tape.handle import Handle
 
 def flatten(tree: Any, leaves: list[Any]) -> Any:
     """Append the tree's arrays and Tensors to `leaves`; returns the rest as a hashable structure, numbers and strings included."""
-    if isinstance(tree, Handle | np.ndarray | np.generic):
+    if isinstance(tree, Handle):
         leaves.append(tree)
-        return LEAF
+        return TENSOR
+    if isinstance(tree, np.ndarray | np.generic):
+        leaves.append(tree)
+        return ARRAY
     if isinstance(tree, tuple | list):
-        return (type(tree).__name__, tuple([flatten(branch, leaves) for branch in tree]))
+        return ("sequence", type(tree), tuple([flatten(branch, leaves) for branch in tree]))
     if isinstance(tree, dict):
-        return ("dict", tuple([(name, flatten(branch, leaves)) for name, branch in tree.items()]))
-    return ("value", tree)
+        return ("dict", type(tree), tuple([(name, flatten(branch, leaves)) for name, branch in tree.items()]))
+    return ("value", type(tree), tree)
 
 
-LEAF = ("leaf",)
+TENSOR = ("tensor",)
+ARRAY = ("array",)
 
 
 def build(structure: Any, leaf: Callable[[], Any]) -> Any:
     """The tree of this structure, `leaf()` giving its leaves in order."""
-    kind = structure[0]
-    if kind == "leaf":
+    if structure in (TENSOR, ARRAY):
         return leaf()
-    if kind == "dict":
-        return {name: build(branch, leaf) for name, branch in structure[1]}
+    kind, made_of, inner = structure
     if kind == "value":
-        return structure[1]
-    branches = [build(branch, leaf) for branch in structure[1]]
-    return tuple(branches) if kind == "tuple" else branches
+        return inner
+    if kind == "dict":
+        return made_of((name, build(branch, leaf)) for name, branch in inner)
+    branches = [build(branch, leaf) for branch in inner]
+    return made_of(*branches) if hasattr(made_of, "_fields") else made_of(branches)
+
+
+def kinds(structure: Any) -> list[Any]:
+    """For each leaf in order, TENSOR or ARRAY."""
+    if structure in (TENSOR, ARRAY):
+        return [structure]
+    kind, _, inner = structure
+    if kind == "value":
+        return []
+    return [k for branch in inner for k in kinds(branch[1] if kind == "dict" else branch)]
 
 
 def values(structure: Any) -> list[Any]:
     """What stands in the structure beside arrays and Tensors."""
-    if structure[0] == "leaf":
+    if structure in (TENSOR, ARRAY):
         return []
-    if structure[0] == "value":
-        return [structure[1]]
-    branches = structure[1] if structure[0] != "dict" else [branch for _, branch in structure[1]]
-    return [value for branch in branches for value in values(branch)]
+    kind, _, inner = structure
+    if kind == "value":
+        return [inner]
+    return [value for branch in inner for value in values(branch[1] if kind == "dict" else branch)]

@@ -1,7 +1,7 @@
 """The reverse sweep: records of one pass, latest first, without recursion."""
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -10,14 +10,14 @@ from minigrad.ops import elementwise, reduce
 from minigrad.ops.spec import Shape
 from minigrad.tape import live
 from minigrad.tape.handle import Handle, Leaf, slot_for_writing, twin
-from minigrad.tape.mode import local, set_grad_enabled
+from minigrad.tape.mode import GradMode, local
 from minigrad.tape.record import Record
 
 
-def reachable(root: Record) -> list[Record]:
-    """The records that `root` was made from, itself included, latest first."""
-    seen = {root}
-    stack = [root]
+def reachable(roots: Iterable[Record]) -> list[Record]:
+    """The records that the roots were made from, themselves included, latest first."""
+    seen = set(roots)
+    stack = list(seen)
     while stack:
         for parent in stack.pop().parents:
             if type(parent) is Record and parent not in seen:
@@ -43,7 +43,7 @@ def _kept(record: Record, create_graph: bool) -> Sequence[Handle]:
     for i, position in enumerate(record.op.positions(record.mask)):
         if position < 0:  # kept without its place in the graph, to avoid a cycle
             linked[i] = twin(kept[i])
-            linked[i].record, linked[i].requires_grad = record, True
+            linked[i].record, linked[i].needs_grad = record, True
     return linked
 
 
@@ -76,7 +76,7 @@ def accumulate(handle: Handle, g: Any) -> None:
     leaf = leaf_of(handle)
     if leaf.present:
         elementwise.add_(leaf.slot, g)
-        leaf.norm = None
+        leaf.linked = None
         return
     slot = slot_for_writing(handle)
     if g is not slot:
@@ -96,26 +96,31 @@ def leaf_of(handle: Handle) -> Leaf:
 
 
 def keep_graph(handle: Handle, g: Any) -> None:
-    """Make `g`, with its own graph, the leaf's gradient or add it to the one there."""
+    """Add a contribution, with its own graph, to a leaf's gradient; the slot gets the values."""
     leaf = leaf_of(handle)
-    leaf.slot = elementwise.add(leaf.slot, g) if leaf.present else g
-    leaf.present, leaf.handed = True, None
+    before = leaf.linked if leaf.linked is not None else leaf.slot if leaf.present else None
+    total = elementwise.scale(g, by=1.0) if before is None else elementwise.add(before, g)
+    slot = slot_for_writing(handle)
+    with GradMode(False):
+        elementwise.copy_(slot, total)
+    leaf.linked, leaf.present = total, True
 
 
-def sweep(root: Record, gradient: Any, *, retain_graph: bool, create_graph: bool, leaf: Callable[[Handle, Any], None],
+def sweep(roots: dict[Record, Any], *, retain_graph: bool, create_graph: bool, leaf: Callable[[Handle, Any], None],
           wanted: set[Any] | None = None) -> dict[Any, Any]:
-    """Send `gradient` back from `root`; `leaf` receives each contribution to a leaf.
+    """Send each root's gradient back; `leaf` receives each contribution to a leaf.
 
     With `wanted` (records and leaves), only what leads there is computed, and the records' gradients are returned.
     """
-    order = reachable(root)
+    order = reachable(roots)
     useful = None if wanted is None else _leading_to(order, wanted)
     found: dict[Any, Any] = {}
     mode = local.mode
     to_slots = wanted is None and not create_graph
-    root.grad = gradient
+    for root, gradient in roots.items():
+        root.grad = gradient
     try:
-        with set_grad_enabled(create_graph):
+        with GradMode(create_graph):
             for record in order:
                 g, record.grad = record.grad, None
                 if g is None:
@@ -155,10 +160,10 @@ def sweep(root: Record, gradient: Any, *, retain_graph: bool, create_graph: bool
 
 
 def _leading_to(order: list[Record], wanted: set[Any]) -> set[Any]:
-    """The records of `order` from which something wanted can be reached, and what is wanted itself."""
+    """The records of `order` from which something wanted can be reached, and what is wanted itself; a record that is used up might."""
     useful = set(wanted)
     for record in reversed(order):
-        if any(parent in useful for parent in record.parents if parent is not None):
+        if record.kept is None or any(parent in useful for parent in record.parents if parent is not None):
             useful.add(record)
     return useful
 
@@ -168,12 +173,12 @@ def backward(root: Handle, gradient: Any, *, retain_graph: bool, create_graph: b
     live.gradients.value += 1
     take = keep_graph if create_graph else accumulate
     if root.record is None:
-        if not root.requires_grad:
+        if not root.needs_grad:
             raise GraphError("element 0 of tensors does not require grad and does not have a grad_fn: "
                              "nothing that it was made from has requires_grad=True, or it was made under no_grad()")
         take(root, gradient)
         return
-    sweep(root.record, gradient, retain_graph=retain_graph, create_graph=create_graph, leaf=take)
+    sweep({root.record: gradient}, retain_graph=retain_graph, create_graph=create_graph, leaf=take)
 
 
 def gradients(outputs: Sequence[Handle], inputs: Sequence[Handle], seeds: Sequence[Any], *, retain_graph: bool,
@@ -185,15 +190,15 @@ def gradients(outputs: Sequence[Handle], inputs: Sequence[Handle], seeds: Sequen
         sums[place] = elementwise.add(sums[place], g) if place in sums else g
 
     places = [x.record or x for x in inputs]
-    for output, seed in zip(outputs, seeds, strict=True):
-        if output.record is None:
-            if output in places:
-                take(output, seed)
-            continue
-        with set_grad_enabled(create_graph):
-            for place, g in sweep(output.record, seed, retain_graph=retain_graph, create_graph=create_graph, leaf=take,
-                                  wanted=set(places)).items():
+    roots: dict[Record, Any] = {}
+    with GradMode(create_graph):
+        for output, seed in zip(outputs, seeds, strict=True):
+            if output.record is None:
+                if output in places:
+                    take(output, seed)
+            else:
+                roots[output.record] = elementwise.add(roots[output.record], seed) if output.record in roots else seed
+        if roots:
+            for place, g in sweep(roots, retain_graph=retain_graph, create_graph=create_graph, leaf=take, wanted=set(places)).items():
                 take(place, g)
     return [sums.get(place) for place in places]
-
-

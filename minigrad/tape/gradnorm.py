@@ -9,6 +9,7 @@ import numpy as np
 
 from minigrad.ops import norms
 from minigrad.ops.spec import Spec
+from minigrad.tape import live
 from minigrad.tape.handle import Handle, wrap
 from minigrad.tape.mode import local
 from minigrad.tape.slab import Segment, segments
@@ -57,7 +58,7 @@ class Group:
             leaf = p.leaf
             if leaf is None or not leaf.present:
                 continue
-            if leaf.norm is None or (found is not None and leaf.norm is not found):
+            if leaf.norm is None or leaf.normed != leaf.slot.clock[0] + live.replays.value or (found is not None and leaf.norm is not found):  # type: ignore[union-attr]
                 return None
             found = leaf.norm
         return found
@@ -65,8 +66,8 @@ class Group:
     def remember(self, total: Any) -> None:
         """Say that `total` is the norm of what these gradients were made from."""
         for p in self.parameters:
-            if p.leaf is not None and p.leaf.present:
-                p.leaf.norm = total
+            if p.leaf is not None and p.leaf.present and p.leaf.slot is not None:
+                p.leaf.norm, p.leaf.normed = total, p.leaf.slot.clock[0] + live.replays.value
 
 
 _groups: dict[tuple[int, ...], Group] = {}

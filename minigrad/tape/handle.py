@@ -1,54 +1,53 @@
 """The state of a Tensor: its array, the address that kernels read, its version, and where its gradient goes."""
 from __future__ import annotations
 
-import sys
+import weakref
 from collections.abc import Container
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numba import njit
 
 from minigrad.ops.spec import Spec
 from minigrad.tape.mode import local
-from minigrad_kernels import _cache
-from minigrad_kernels.abi import word
-from minigrad_kernels.machine import DATA_WORD
+from minigrad_kernels import machine
 
 if TYPE_CHECKING:
     from minigrad.tape.record import Record
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-@njit  # type: ignore[untyped-decorator]
-def _data_pointer(array_object: int) -> int:
-    return word(array_object, DATA_WORD)  # type: ignore[no-any-return]
 
-
-_data_pointer._cache = _cache.Store("handle.data_pointer")
+def _pointer_of(array_object: int) -> int:
+    """The compiled call, fetched when the first Tensor is made: importing minigrad compiles and loads nothing."""
+    global _pointer_of
+    _pointer_of = machine.calls().pointer_of
+    return _pointer_of(array_object)
 
 
 def address_of(array: Array) -> int:
     """Where the array's data is: what `array.ctypes.data` says, in 0.1 us instead of 0.9."""
-    return _data_pointer(id(array))  # type: ignore[no-any-return]
+    return _pointer_of(id(array))
 
 
 class Leaf:
     """Where a leaf's gradient is kept: a slot that lives as long as the leaf and is written by backward, eager or captured."""
 
-    __slots__ = ("slot", "present", "handed", "norm", "shared_clock")
+    __slots__ = ("slot", "present", "linked", "handed", "norm", "normed", "shared_clock")
 
     def __init__(self, slot: Handle | None = None) -> None:
         self.slot = slot
         self.present = False
-        self.norm: Handle | None = None  # the norm over a group of gradients, this one among them, since it was last written
+        self.linked: Handle | None = None  # the same gradient with its own graph, if backward was recorded
+        self.handed: weakref.ref[Handle] | None = None  # what `.grad` gave out, as long as the slot holds the same gradient
+        self.norm: Handle | None = None  # the norm over a group of gradients, this one among them
+        self.normed = -1  # and the version of the slot when it was taken
         self.shared_clock = False  # whether an optimiser has given the leaf its clock
-        self.handed: Handle | None = None  # what `.grad` gave out, as long as the slot holds the same gradient
 
 
 class Handle:
     """What the tape needs of a Tensor; `minigrad.tape.tensor.Tensor` adds what people need."""
 
-    __slots__ = ("array", "address", "spec", "clock", "requires_grad", "record", "leaf", "weak", "__weakref__")
+    __slots__ = ("array", "address", "spec", "clock", "needs_grad", "record", "leaf", "weak", "__weakref__")
 
     #: The public class, set where it is defined.
     concrete: ClassVar[type[Handle]]
@@ -57,7 +56,7 @@ class Handle:
     address: int
     spec: Spec
     clock: list[int]  # [version], shared by all views of one memory and by the parameters of one optimiser
-    requires_grad: bool
+    needs_grad: bool  # `requires_grad`, as the tape reads it
     record: Record | None
     leaf: Leaf | None
     weak: bool  # plain NumPy input: takes the dtype of the Tensor that it meets
@@ -67,10 +66,10 @@ def wrap(array: Array, spec: Spec, clock: list[int] | None = None, weak: bool = 
     """A Tensor on this C-contiguous array, without copying it."""
     handle = Handle.concrete.__new__(Handle.concrete)
     handle.array = array
-    handle.address = _data_pointer(id(array))
+    handle.address = _pointer_of(id(array))
     handle.spec = spec
     handle.clock = [0] if clock is None else clock
-    handle.requires_grad = False
+    handle.needs_grad = False
     handle.record = None
     handle.leaf = None
     handle.weak = weak
@@ -84,7 +83,7 @@ def twin(handle: Handle) -> Any:
     other.address = handle.address
     other.spec = handle.spec
     other.clock = handle.clock
-    other.requires_grad = False
+    other.needs_grad = False
     other.record = None
     other.leaf = None
     other.weak = False
@@ -105,19 +104,23 @@ def empty(spec: Spec) -> Any:
 #: Leaves whose gradient somebody may still hold; looked at before any slot is written again.
 _handed_out: list[Leaf] = []
 
-#: References to a Tensor that somebody holds beside `handed`, a local name and the call.
-_HELD = 4
-
 
 def gradient(handle: Handle) -> Any:
     """The leaf's gradient as a Tensor on its slot, or None."""
     leaf = handle.leaf
     if leaf is None or not leaf.present or leaf.slot is None:
         return None
-    if leaf.handed is None:
-        leaf.handed = twin(leaf.slot) if leaf.slot.record is None else leaf.slot
+    if leaf.linked is not None:
+        return leaf.linked
+    listener = local.mode.listener
+    if listener is not None:
+        listener.gave(leaf)
+    held = leaf.handed() if leaf.handed is not None else None
+    if held is None:
+        held = twin(leaf.slot)
+        leaf.handed = weakref.ref(held)
         _handed_out.append(leaf)
-    return leaf.handed
+    return held
 
 
 def reclaim(ending: Container[int] = ()) -> None:
@@ -127,14 +130,15 @@ def reclaim(ending: Container[int] = ()) -> None:
     """
     still: list[Leaf] = []
     for leaf in _handed_out:
-        held = leaf.handed
+        held = leaf.handed() if leaf.handed is not None else None
         if held is None:
-            continue
-        if sys.getrefcount(held) < _HELD:
-            leaf.handed = None  # nobody looks at it any more
+            leaf.handed = None
         elif leaf.present and id(leaf) not in ending:
             still.append(leaf)
         else:
+            listener = local.mode.listener
+            if listener is not None:
+                listener.parted(leaf)
             leaf.handed = None
             held.array = held.array.copy()
             held.address = address_of(held.array)
@@ -151,11 +155,12 @@ def slot_for_writing(handle: Handle) -> Handle:
     leaf = handle.leaf
     if leaf is None:
         leaf = handle.leaf = Leaf()
-    if leaf.slot is None or leaf.slot.record is not None:
+    if leaf.slot is None:
         leaf.slot = empty(handle.spec)
-    leaf.norm = None
     if _handed_out:
-        reclaim()
+        reclaim((id(leaf),))
+    leaf.slot.clock[0] += 1
+    leaf.linked = None
     listener = local.mode.listener
     if listener is not None:
         listener.kept(leaf.slot)
@@ -165,6 +170,7 @@ def slot_for_writing(handle: Handle) -> Handle:
 def clear_gradient(leaf: Leaf) -> None:
     """Set the leaf's gradient to None; its slot stays."""
     leaf.present = False
+    leaf.linked = None
     listener = local.mode.listener
     if listener is not None:
         listener.cleared(leaf)

@@ -29,6 +29,15 @@ class Listener:
     def kept(self, slot: Handle) -> None:
         """What is written to this slot outlives the run."""
 
+    def gave(self, leaf: Leaf) -> None:
+        """A leaf's gradient was given out."""
+
+    def parted(self, leaf: Leaf) -> None:
+        """A gradient that was given out is about to be replaced, and got memory of its own."""
+
+    def ticked(self, clock: list[int]) -> None:
+        """An optimiser moved the version of its parameters."""
+
 
 class Mode:
     """The switches of one thread, as one object so that an op reads them through a single thread-local look-up."""
@@ -40,6 +49,9 @@ class Mode:
         self.listener: Listener | None = None
         self.destination: Handle | None = None  # a leaf's gradient slot that the next op with its spec writes into
         self.path = ""  # of the module that is running: for error texts, records and programs
+
+    def ticked(self, clock: list[int]) -> None:
+        """An optimiser moved the version of its parameters."""
 
 
 _PACKAGE = str(Path(__file__).parents[1])
@@ -66,33 +78,44 @@ def is_grad_enabled() -> bool:
     return local.mode.grad
 
 
-class set_grad_enabled(ContextDecorator):  # noqa: N801  PyTorch's name
+class GradMode(ContextDecorator):
     """Record ops for backward, or not, in this thread: inside a `with` block or a decorated function."""
-
-    __slots__ = ("enabled", "before")
 
     def __init__(self, enabled: bool) -> None:
         self.enabled = enabled
+        self._before: list[bool] = []
 
-    def _recreate_cm(self) -> set_grad_enabled:
+    def _recreate_cm(self) -> GradMode:
         return type(self)(self.enabled)
 
     def __enter__(self) -> None:
         mode = local.mode
-        self.before, mode.grad = mode.grad, self.enabled
+        self._before.append(mode.grad)
+        mode.grad = self.enabled
 
     def __exit__(self, *exception: object) -> None:
-        local.mode.grad = self.before
+        local.mode.grad = self._before.pop()
 
 
-def no_grad() -> set_grad_enabled:
+def no_grad() -> GradMode:
     """Do not record ops for backward, inside a `with` block or a decorated function."""
-    return set_grad_enabled(False)
+    return GradMode(False)
 
 
-def enable_grad() -> set_grad_enabled:
+def enable_grad() -> GradMode:
     """Record ops for backward, even inside `no_grad`."""
-    return set_grad_enabled(True)
+    return GradMode(True)
+
+
+class set_grad_enabled(GradMode):  # noqa: N801  PyTorch's name
+    """Record ops for backward, or not, in this thread: from now on, or inside a `with` block."""
+
+    def __init__(self, enabled: bool) -> None:
+        super().__init__(enabled)
+        super().__enter__()
+
+    def __enter__(self) -> None:
+        """Already switched."""
 
 
 @contextmanager

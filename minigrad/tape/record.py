@@ -42,7 +42,9 @@ class Record:
 
 def lift(op: Op, inputs: tuple[Any, ...]) -> tuple[Handle, ...]:
     """Python numbers and NumPy arrays as Tensors: weak, so that they take the dtype of the Tensors beside them."""
-    dtype = next((x.spec.dtype for x in inputs if isinstance(x, Handle) and x.spec.is_float and not x.weak), None)
+    floats = [(x.weak, x.spec.dtype) for x in inputs if isinstance(x, Handle) and x.spec.is_float]
+    floats += [(True, x.dtype.newbyteorder("=")) for x in inputs if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
+    dtype = min(floats, key=lambda pair: pair[0])[1] if floats else None
     lifted: list[Handle] = []
     for name, x in zip(op.inputs, inputs, strict=False):
         if isinstance(x, Handle):
@@ -50,7 +52,8 @@ def lift(op: Op, inputs: tuple[Any, ...]) -> tuple[Handle, ...]:
         elif isinstance(x, bool | int | float | np.generic):
             lifted.append(constant(float(x), dtype or config.get_default_dtype()))
         elif isinstance(x, np.ndarray):
-            lifted.append(wrap(np.ascontiguousarray(x).reshape(x.shape), Spec.of(x.shape, x.dtype), weak=True))
+            native = np.ascontiguousarray(x, x.dtype.newbyteorder("=")).reshape(x.shape)
+            lifted.append(wrap(native, Spec.of(native.shape, native.dtype), weak=True))
         else:
             raise DtypeError(f"{op.name}: {name} is a {type(x).__name__}, expected a Tensor, a NumPy array or a number: use mg.tensor(...)")
     return tuple(lifted)
@@ -103,7 +106,10 @@ def call(op: Op, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
             key = tuple([x.spec for x in inputs])
     except AttributeError:
         return call(op, lift(op, inputs), attributes)
-    plan = op.plans.get(key)
+    try:
+        plan = op.plans.get(key)
+    except TypeError:  # a list is as good as a tuple, but for finding plans
+        return call(op, inputs, {name: tuple(v) if isinstance(v, list) else v for name, v in attributes.items()})
     if plan is None:
         plan, inputs = _plan(op, inputs, attributes, key, mode)
         key = tuple([x.spec for x in inputs])
@@ -121,7 +127,7 @@ def call(op: Op, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
             out.array = _empty(spec.shape, spec.dtype)
             out.spec = spec
             out.clock = [0]
-            out.requires_grad = out.weak = False
+            out.needs_grad = out.weak = False
             out.record = out.leaf = None
         entry, block, at = plan.direct
         if count == 1:
@@ -138,14 +144,14 @@ def call(op: Op, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
     if mode.grad and out is not None:
         mask = 0
         for x, bit in zip(inputs, _BITS):  # noqa: B905  the shorter one ends it
-            if x.requires_grad:
+            if x.needs_grad:
                 mask |= bit
         mask &= op.differentiable
         if mask:
             record = _new(Record)
             record.op = op
             record.mask = mask
-            record.parents = tuple([(x.record or x) if x.requires_grad else None for x in inputs])
+            record.parents = tuple([(x.record or x) if x.needs_grad else None for x in inputs])
             # `out` is kept as a twin: out holds this record, so keeping out itself would be a cycle.
             record.kept = kept = [twin(out) if i < 0 else inputs[i] for i in op.positions(mask)]
             record.versions = [x.clock[0] for x in kept]
@@ -155,7 +161,7 @@ def call(op: Op, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
             record.grad = None
             record.path = mode.path
             out.record = record
-            out.requires_grad = True
+            out.needs_grad = True
     return out
 
 
@@ -163,7 +169,7 @@ def _run(op: Op, plan: Plan, inputs: tuple[Handle, ...], mode: Mode) -> Handle |
     """The general form of a call: views, updates in place, temporaries, several kernels."""
     if plan.alias is not None:
         return view(inputs[plan.alias], plan.outs[0])  # type: ignore[no-any-return]
-    if op.mutates and mode.grad and any(inputs[i].requires_grad for i in op.mutates):
+    if op.mutates and mode.grad and any(inputs[i].needs_grad for i in op.mutates):
         raise GraphError(f"{op.name}: a leaf Variable that requires grad is being used in an in-place operation: write it under mg.no_grad()")
     calls = plan.eager or plan.ready()
     addresses = [x.address for x in inputs]

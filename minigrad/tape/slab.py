@@ -92,7 +92,7 @@ def segments(parameters: Sequence[Handle]) -> list[Segment]:
     runs: list[list[tuple[Handle, Place]]] = []
     end = -1
     for p, place in placed:
-        if not runs or runs[-1][0][1].slab is not place.slab or place.offset != end or p.clock is not runs[-1][0][0].clock:
+        if not runs or runs[-1][0][1].slab is not place.slab or place.offset != end:
             runs.append([])
         runs[-1].append((p, place))
         lanes = CACHE_LINE // p.spec.dtype.itemsize
@@ -103,13 +103,13 @@ def segments(parameters: Sequence[Handle]) -> list[Segment]:
         last, place = run[-1]
         window = slice(first, place.offset + last.spec.size)
         spec = Spec.of((window.stop - first,), slab.dtype)
-        made.append(Segment(wrap(slab.data[window], spec, run[0][0].clock), wrap(slab.grad[window], spec),
+        made.append(Segment(wrap(slab.data[window], spec), wrap(slab.grad[window], spec),
                             _blocks([(at.offset - first, p.spec.size) for p, at in run]), slab, first, tuple(p for p, _ in run)))
     for p in parameters:
         if getattr(p, "place", None) is None:
             flat = Spec.of((p.spec.size,), p.spec.dtype)
             assert p.leaf is not None and p.leaf.slot is not None
-            made.append(Segment(wrap(p.array.reshape(-1), flat, p.clock), wrap(p.leaf.slot.array.reshape(-1), flat),
+            made.append(Segment(wrap(p.array.reshape(-1), flat), wrap(p.leaf.slot.array.reshape(-1), flat),
                                 _blocks([(0, p.spec.size)]), None, 0, (p,)))
     order = {id(p): i for i, p in enumerate(parameters)}
     return sorted(made, key=lambda s: min(order[id(p)] for p in s.leaves))

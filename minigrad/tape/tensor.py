@@ -63,12 +63,23 @@ class Tensor(Handle):
     def grad_fn(self) -> Record | None:
         return self.record
 
-    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Let backward compute this leaf's gradient, or not; returns itself."""
+    @property
+    def requires_grad(self) -> bool:
+        """Whether backward computes its gradient. Can be set on leaves, to freeze them or not."""
+        return self.needs_grad
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad: bool) -> None:
         if self.record is not None:
-            raise GraphError("requires_grad_ changes leaves only; use detach() to take a result out of its graph")
+            raise GraphError("requires_grad can be changed on leaves only; use detach() to take a result out of its graph")
         if requires_grad and not self.spec.is_float:
             raise DtypeError(f"only floating-point Tensors can require gradients, not {self.dtype.name}")
+        if self.needs_grad is not requires_grad:
+            self.needs_grad = requires_grad
+            live.changed()
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Let backward compute this leaf's gradient, or not; returns itself."""
         self.requires_grad = requires_grad
         return self
 
@@ -102,8 +113,9 @@ class Tensor(Handle):
         if value.spec is not self.spec:
             raise ShapeError(f"grad of a {self.spec!r} must be the same, got {value.spec!r}")
         with no_grad():
+            given = value.clone()  # it may be the gradient that stood here
             slot = handles.slot_for_writing(self)
-            elementwise.copy_(slot, value)
+            elementwise.copy_(slot, given)
         assert self.leaf is not None
         self.leaf.present = True
         live.gradients.value += 1
@@ -113,7 +125,8 @@ class Tensor(Handle):
 
         gradient: of its shape; may be left out for a scalar. The graph is freed unless `retain_graph` (default: `create_graph`).
         """
-        backward(self, seed(self, gradient), retain_graph=create_graph if retain_graph is None else retain_graph, create_graph=create_graph)
+        start = _ones(self.spec) if gradient is None and self.spec.size == 1 and not create_graph else seed(self, gradient)
+        backward(self, start, retain_graph=create_graph if retain_graph is None else retain_graph, create_graph=create_graph)
 
     def detach(self) -> Tensor:
         """The same memory, outside the graph."""
@@ -170,6 +183,12 @@ class Tensor(Handle):
         else:
             elementwise.copy_(self, given)
         return self
+
+    def __reduce__(self) -> Any:
+        """For copy and pickle: a leaf with memory of its own."""
+        if self.record is not None:
+            raise GraphError("only leaf Tensors can be copied or pickled: detach() this one first")
+        return _rebuilt, (type(self) if type(self) is not Gradient else Tensor, self.array.copy(), self.requires_grad)
 
     # ---- shape and dtype
     def reshape(self, *shape: Any) -> Tensor:
@@ -269,12 +288,23 @@ class Tensor(Handle):
 
 
 class Gradient(Tensor):
-    """What `.grad` gives: a Tensor on a slot that the next backward writes, so its array is a copy."""
+    """What `.grad` gives: a Tensor on a slot that the next backward writes, so its array and its views are copies."""
 
     __slots__ = ()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.array(_read(self, "numpy()"), dtype)
+
+    def detach(self) -> Tensor:
+        return self.clone()
+
+    def reshape(self, *shape: Any) -> Tensor:
+        return reduce.reshape(self.clone(), shape=_sizes(shape))  # type: ignore[no-any-return]
+
+    view = reshape
+
+    def expand(self, *shape: Any) -> Tensor:
+        return reduce.expand(self.clone(), shape=_sizes(shape))  # type: ignore[no-any-return]
 
 
 Handle.concrete = Tensor
@@ -296,17 +326,25 @@ def seed(root: Handle, gradient: Any) -> Any:
         if root.spec.size != 1:
             raise GraphError(f"grad can be implicitly created only for scalar outputs, and this one has shape {root.spec.shape}: "
                              "pass gradient= of that shape, or reduce it with sum() or mean()")
-        return _ones(root.spec)
+        return wrap(np.ones(root.spec.shape, root.spec.dtype), root.spec)
     given = gradient if isinstance(gradient, Handle) else tensor(np.asarray(gradient, root.spec.dtype))
     if given.spec is not root.spec:
         raise ShapeError(f"backward: gradient is {given.spec!r}, expected {root.spec!r}")
     return given
 
 
+def _rebuilt(kind: type[Tensor], array: Array, requires_grad: bool) -> Tensor:
+    if kind is Tensor:
+        return tensor(array, requires_grad=requires_grad)
+    made: Tensor = kind(array, requires_grad)  # type: ignore[call-arg]
+    return made
+
+
 _one_each: dict[Spec, Tensor] = {}
 
 
 def _ones(spec: Spec) -> Tensor:
+    """A Tensor of ones for backward's own use, which never hands it out."""
     found = _one_each.get(spec)
     if found is None:
         found = _one_each[spec] = wrap(np.ones(spec.shape, spec.dtype), spec)
@@ -318,17 +356,20 @@ def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tens
 
     data: numbers, nested lists, an array or a Tensor. Arrays keep their dtype; Python floats become the default dtype, ints int64.
     """
-    if isinstance(data, Handle):
-        data = data.array
+    if isinstance(data, Tensor):
+        data = _read(data, "mg.tensor()")
     if dtype is None and not isinstance(data, np.ndarray | np.generic):
         guessed = np.asarray(data)
         dtype = config.get_default_dtype() if guessed.dtype.kind == "f" else guessed.dtype
     array = np.array(data, dtype, order="C")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype.kind not in "fiub":
         raise DtypeError(f"tensor: cannot hold {array.dtype.name}: numbers only")
     made: Tensor = wrap(array, Spec.of(array.shape, array.dtype))
     if requires_grad:
-        made.requires_grad_()
+        if not made.spec.is_float:
+            raise DtypeError(f"only floating-point Tensors can require gradients, not {made.dtype.name}")
+        made.needs_grad = True
         made.leaf = Leaf()
     return made
 

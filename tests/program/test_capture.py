@@ -257,8 +257,8 @@ def test_a_list_that_grows_is_refused() -> None:
         return total
 
     captured = mg.capture(step)
-    with pytest.raises(CaptureError, match="did something else when it was run again"):
-        [captured(np.ones(2, np.float32)) for _ in range(2)]
+    with pytest.raises(CaptureError, match="keeps the Tensor that mul made"):
+        captured(np.ones(2, np.float32))
 
 
 @pytest.mark.parametrize("first_change", [1, 2, 3, 5])

@@ -1,0 +1,53 @@
+"""A million records run forward and backward without recursion and are freed, consumed or not."""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+CHAIN = """
+import gc, os
+import numpy as np
+import minigrad as mg
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+def chain(length, consume):
+    x = mg.tensor(np.array(1.0), requires_grad=True)
+    y = x
+    for _ in range(length):
+        y = OP(y)
+    if consume:
+        y.backward()
+        return x.grad.item()
+    return y.item()
+
+add, multiply = (lambda y: y + 1.0), (lambda y: y * 1.0)
+for OP in (add, multiply):
+    for consume in (True, False):
+        chain(20_000, consume)
+gc.collect(); gc.disable()  # what is freed is freed by counting references
+before = resident()
+OP = {op}
+print(chain(1_000_000, {consume}), (resident() - before) / 1e6)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="the system does not say how much memory a process has")
+@pytest.mark.parametrize(("op", "consume", "value"), [("add", True, 1.0), ("multiply", True, 1.0), ("add", False, 1_000_001.0), ("multiply", False, 1.0)])
+def test_a_chain_of_a_million_is_freed(op: str, consume: bool, value: float) -> None:
+    """To within 5 MB of before, with the garbage collector off."""
+    path = os.pathsep.join([str(CHECKOUT), str(CHECKOUT / "kernels")])
+    done = subprocess.run([sys.executable, "-c", CHAIN.replace("{op}", op).replace("{consume}", str(consume))], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": path}, timeout=300, check=False)
+    assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
+    found, megabytes = map(float, done.stdout.split())
+    assert found == value
+    assert megabytes < 5, f"{megabytes} MB are still held"
