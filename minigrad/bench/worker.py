@@ -121,7 +121,7 @@ class Stand:
         gc.collect()
         self.job = self.contestant.build(from_json(kind, work), self.threads)
         start = time.perf_counter()
-        losses = self.job.losses(1)
+        losses = self.job.losses(self.job.first_calls)
         seconds = time.perf_counter() - start
         losses += self.job.losses(COMPARED_STEPS - len(losses))
         return asdict(Start(losses[:COMPARED_STEPS], self.job.steps, seconds, self.job.note))

@@ -53,12 +53,12 @@ def test_a_bound_above_the_norm_changes_nothing(gradients: list[Any]) -> None:
     assert stacked(parameters).tobytes() == before
 
 
-def test_clipping_twice_is_clipping_once(gradients: list[Any]) -> None:
+def test_clipping_twice_is_clipping_once_but_for_the_millionth(gradients: list[Any]) -> None:
     parameters = with_gradients(*gradients)
     clip_grad_norm_(parameters, 0.25)
     once = stacked(parameters)
     assert clip_grad_norm_(parameters, 0.25).item() <= 0.25
-    assert stacked(parameters).tobytes() == once.tobytes()
+    np.testing.assert_allclose(stacked(parameters), once, rtol=1.01e-6 / 0.25)
 
 
 def test_large_float32_gradients_are_clipped_not_zeroed() -> None:
@@ -105,4 +105,4 @@ def test_pytorch_clips_to_the_same_numbers(gradients: list[Any], dtype: str) -> 
         p.grad = torch.tensor(g, dtype=getattr(torch, dtype))
     clip_grad_norm_(ours, 0.25)
     torch.nn.utils.clip_grad_norm_(theirs, 0.25)
-    np.testing.assert_allclose(stacked(ours), np.concatenate([p.grad.numpy().ravel() for p in theirs]), rtol=20 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(stacked(ours), np.concatenate([p.grad.numpy().ravel() for p in theirs]), rtol=20 * float(np.finfo(dtype).eps))

@@ -31,7 +31,7 @@ def test_keys_are_pytorchs_and_in_order_of_definition() -> None:
 
 
 def test_a_sequential_is_a_list_of_modules_or_takes_their_names() -> None:
-    model = nn.Sequential(OrderedDict(first=nn.Linear(3, 2), act=nn.ReLU()))
+    model: Any = nn.Sequential(OrderedDict(first=nn.Linear(3, 2), act=nn.ReLU()))
     assert len(model) == 2 and [type(m) for m in model] == [nn.Linear, nn.ReLU]
     assert model[-1] is model.act
     assert list(model.state_dict()) == ["first.weight", "first.bias"]

@@ -47,7 +47,7 @@ def test_a_hundred_different_nets_compile_nothing() -> None:
     before = _cache.stats.misses, _cache.stats.hits, len(abi.loaded())
     assert before[2] > 0
     rng = np.random.default_rng(0)
-    nets = set()
+    nets: set[tuple[int, int, int, Any, bool, float]] = set()
     while len(nets) < 100:
         depth, width, batch = (int(rng.integers(1, high)) for high in (9, 41, 34))
         nets.add((depth, width, batch, ACTIVATIONS[rng.integers(3)], bool(rng.integers(2)), float(rng.choice([0.0, 0.9]))))

@@ -1,7 +1,6 @@
 """Slabs: parameters stand aligned beside each other, and a run of neighbours is one segment."""
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,10 @@ from minigrad_kernels._host import CACHE_LINE
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slabs of this test's own, of 256 elements."""
     monkeypatch.setattr(slab, "_current", {})
     monkeypatch.setattr(slab, "SLAB_ELEMENTS", 256)
-    yield
 
 
 def parameters(*sizes: int, dtype: Any = np.float32) -> list[Parameter]:

@@ -18,6 +18,7 @@ class Job:
     call: Callable[[], float | Sequence[float]]
     steps: int = 1
     note: str = ""
+    first_calls: int = 1  # after so many calls nothing is left to record or compile: all of them count as the first
 
     def losses(self, count: int) -> list[float]:
         """The losses of the next `count` steps, or a few more where a call makes several."""
