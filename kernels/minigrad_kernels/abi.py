@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -122,7 +122,7 @@ class Layout:
     def __repr__(self) -> str:
         return f"Layout({self.text!r}, share={self.share!r}, status={self.status})"
 
-    def words(self, dims: dict[str, int], immediates: dict[str, float] | None = None) -> tuple[int, ...]:
+    def words(self, dims: dict[str, int], immediates: Mapping[str, float] | None = None) -> tuple[int, ...]:
         """The static words of a call: dimensions, then immediates (a float64 as its bits)."""
         given = immediates or {}
         return tuple(int(dims[d]) for d in self.dims) + tuple(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import config
+from minigrad.errors import DtypeError
 from minigrad.ops.spec import Spec
 from minigrad.tape.handle import Handle
 from minigrad.tape.slab import Place, allocate
@@ -21,6 +22,8 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         values = data.array if isinstance(data, Handle) else np.asarray(data, None if isinstance(data, np.ndarray) else config.get_default_dtype())
+        if requires_grad and values.dtype.kind != "f":
+            raise DtypeError(f"only floating-point Tensors can require gradients, not {values.dtype.name}")
         made, self.place = allocate(Spec.of(values.shape, values.dtype))
         for name in Handle.__slots__:
             if name != "__weakref__":

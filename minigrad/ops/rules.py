@@ -118,9 +118,10 @@ def elementwise(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan
 def cast(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
     """Any numeric dtype to attribute `dtype`."""
     to = np.dtype(attributes["dtype"])
-    if to.kind not in "fi" or to.itemsize < 4 or specs[0].dtype.kind not in "fiub":
-        raise DtypeError(f"{op.name}: cannot convert {specs[0].dtype.name} to {to.name}: "
-                         "minigrad computes in float32 and float64 and counts in int32 and int64")
+    source = specs[0].dtype
+    if to.kind not in "fi" or to.itemsize < 4 or source.kind not in "fiub" or (source.kind == "f" and source.itemsize not in (4, 8)):
+        raise DtypeError(f"{op.name}: cannot convert {source.name} to {to.name}: minigrad computes in float32 and float64 and counts in "
+                         "int32 and int64; convert the array with NumPy first, e.g. a.astype(np.float32)")
     out = specs[0].with_dtype(to)
     return Plan((out,), (step(op.kernel, layout("x[n] out[n]", "n"), [specs[0].dtype, to], [0, 1], {"n": out.size}),))
 

@@ -25,7 +25,7 @@ class Spec:
         found = cls._interned.get((shape, dtype))
         if found is None:
             found = cls.__new__(cls)
-            found.shape, found.dtype = tuple(int(d) for d in shape), np.dtype(dtype)
+            found.shape, found.dtype = tuple(int(d) for d in shape), np.dtype(dtype.type)  # NumPy's one object for it
             found.size = math.prod(found.shape)
             found.nbytes = found.size * found.dtype.itemsize
             found = cls._interned.setdefault((found.shape, found.dtype), found)

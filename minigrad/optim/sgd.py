@@ -16,8 +16,8 @@ class SGD(Optimizer):
 
     def __init__(self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0.0) -> None:
         for name, value in (("lr", lr), ("momentum", momentum)):
-            if not value >= 0:
-                raise ValueError(f"SGD: {name} is {value}, expected a number that is not negative")
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"SGD: {name} is {value}, expected a finite number that is not negative")
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     def update(self, run: Segment, hyper: Any) -> None:

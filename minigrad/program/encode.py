@@ -98,7 +98,7 @@ class Program:
         starts.append(at)
         seconds.append(0.0)
         made = entry(kernel, how, (UINT8,)).load()
-        immediates: dict[str, float] = {a.name: 0 for a in how.immediates} | {"state": self.state_address}
+        immediates = {a.name: 0 for a in how.immediates} | {"state": self.state_address}
         operands = [*how.words({"n": spec.nbytes}, immediates), self.address_of(storage)]
         words += [made.index, 0, HEADER_WORDS + len(operands), *operands]
         return Border(at, spec)

@@ -204,7 +204,9 @@ def _taken_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, li
                 raise CaptureError("an argument of a captured step requires gradients: pass plain values, "
                                    "and let the step close over its parameters")
             x = x.array
-        arrays.append(np.ascontiguousarray(x, np.asarray(x).dtype.newbyteorder("=")).reshape(np.shape(x)))
+        given = np.asarray(x)
+        native = given if given.dtype.isnative else given.astype(given.dtype.newbyteorder("="))
+        arrays.append(native if native.flags.c_contiguous else np.ascontiguousarray(native))
     return structure, arrays
 
 

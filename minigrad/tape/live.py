@@ -50,6 +50,8 @@ class Numbers(MutableMapping[str, Any]):
         if name not in self._values:
             raise KeyError(f"{name!r} is not one of {', '.join(self._values)}")
         if name in self.slots:
+            if not 0 <= float(value) < float("inf"):
+                raise ValueError(f"{name} is {value}, expected a finite number that is not negative")
             if (float(value) == 0.0) != (float(self[name]) == 0.0):
                 changed()  # an optimiser may leave a term out that is zero
             self.tensor.array[self.slots.index(name)] = float(value)

@@ -8,6 +8,7 @@ import numpy as np
 
 from minigrad import config
 from minigrad.errors import DtypeError, GraphError, MinigradError, ShapeError
+from minigrad.ops import rules
 from minigrad.ops.op import SCRATCH, Op, Plan
 from minigrad.ops.reduce import cast
 from minigrad.ops.spec import Spec
@@ -76,8 +77,9 @@ def constant(value: float, dtype: np.dtype[Any]) -> Any:
 def _plan(op: Op, inputs: tuple[Handle, ...], attributes: dict[str, Any], key: Any, mode: Mode) -> tuple[Plan, tuple[Handle, ...]]:
     """The plan of a call not seen before; weak inputs are cast to the dtype of the others first."""
     strong = next((x.spec.dtype for x in inputs if x.spec.is_float and not x.weak), None)
-    if strong is not None and any(x.weak and x.spec.is_float and x.spec.dtype != strong for x in inputs):
-        from_weak = tuple(x if not x.weak or not x.spec.is_float else cast(x, dtype=strong) for x in inputs)
+    wants_float = op.shape is rules.elementwise or op.shape is rules.product or op.shape is rules.linear
+    if strong is not None and any(x.weak and (x.spec.is_float or wants_float) and x.spec.dtype != strong for x in inputs):
+        from_weak = tuple(cast(x, dtype=strong) if x.weak and (x.spec.is_float or wants_float) else x for x in inputs)
         key = (*[x.spec for x in from_weak], *attributes.items())
         return (op.plans[key], from_weak) if key in op.plans else _plan(op, from_weak, attributes, key, mode)
     specs = tuple(x.spec for x in inputs)

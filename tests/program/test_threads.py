@@ -25,7 +25,7 @@ def test_programs_that_run_side_by_side_do_not_share_scratch() -> None:
     steps = [_step(seed) for seed in range(2)]
     alone = [step(x).item() for step, x in steps]
     together: dict[int, Any] = {}
-    threads = [threading.Thread(target=lambda i=i: together.update({i: steps[i][0].repeat(REPEATS, steps[i][1]).numpy()})) for i in range(2)]  # type: ignore[misc]
+    threads = [threading.Thread(target=lambda i=i: together.update({i: steps[i][0].repeat(REPEATS, steps[i][1]).numpy()})) for i in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
