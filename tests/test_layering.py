@@ -31,7 +31,7 @@ PLACES = {prefix: (floor, room) for floor, rooms in enumerate(FLOORS) for room i
 REQUIRED = {"numpy", "numba", "llvmlite"}
 EXTRAS = {"autograd", "jax", "matplotlib", "safetensors", "sklearn", "threadpoolctl", "torch", "tqdm"}
 # The only upward links: a slot of a lower room that a higher one fills when it is imported.
-SLOTS = {("minigrad.tape", "minigrad.ops.op.Op.apply")}
+SLOTS = {("minigrad.tape", "minigrad.ops.op.Op.apply"), ("minigrad.tape", "minigrad.ops.op.Op.__call__")}
 
 
 @dataclass(frozen=True)

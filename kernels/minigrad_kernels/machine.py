@@ -151,11 +151,28 @@ def barrier(state: int, parts: int, generation: int) -> None:
 
 
 @_jit.jit
+def _alone(program: int, length: int, first: int, steps: int, state: int, entries: int) -> int:
+    """`loop` for one worker: no flags, no barriers."""
+    for step in range(first, first + steps):
+        store(state + 8 * STEP, step)
+        pc = 0
+        while pc < length:
+            at = program + 8 * pc
+            if call_entry(word(entries, word(at, 0)), at + 8 * HEADER_WORDS, 0, 1) != 1:
+                exchange_if(state + 8 * FAILED, -1, pc)
+                return step - first
+            pc += word(at, 2)
+    return steps
+
+
+@_jit.jit
 def loop(program: int, length: int, first: int, steps: int, part: int, parts: int, state: int, entries: int) -> int:
     """Run steps `first` to `first + steps - 1` of a program of `length` words; the number of steps that were completed.
 
     An instruction whose status is not 1 ends the run: its word offset is left at FAILED, and what follows it is not run.
     """
+    if parts == 1:
+        return _alone(program, length, first, steps, state, entries)  # type: ignore[no-any-return]
     generation = load(state + 8 * GENERATION)
     for step in range(first, first + steps):
         store(state + 8 * (STEP + 8 * part), step)
@@ -174,9 +191,7 @@ def loop(program: int, length: int, first: int, steps: int, part: int, parts: in
             if status != 1:
                 failed = True
                 exchange_if(state + 8 * FAILED, -1, pc)
-                if parts == 1:
-                    return step - first
-            if flags & BARRIER and parts > 1:
+            if flags & BARRIER:
                 barrier(state, parts, generation)
                 generation += 1
                 if load(state + 8 * (GENERATION + 1)) >= 0:

@@ -114,13 +114,19 @@ class Module:
         return self.train(False)
 
     # ---- saving
+    def _paths(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        """All parameters by every path that leads to them: a shared one has several."""
+        yield from ((prefix + name, parameter) for name, parameter in self._parameters.items())
+        for name, module in self._modules.items():
+            yield from module._paths(f"{prefix}{name}.")
+
     def state_dict(self) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
-        """Copies of all parameters by path."""
-        return {name: parameter.array.copy() for name, parameter in self.named_parameters()}
+        """Copies of all parameters by path, a shared one under each of its paths, as PyTorch's."""
+        return {name: parameter.array.copy() for name, parameter in self._paths()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Copy values in place, by path. Raises KeyError, ShapeError or DtypeError before anything is changed."""
-        own = dict(self.named_parameters())
+        own = dict(self._paths())
         missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if missing or extra:
             raise KeyError(f"state_dict does not fit: missing {missing or 'nothing'}, unexpected {extra or 'nothing'}")

@@ -84,8 +84,8 @@ class Vjp(NamedTuple):
 class Op:
     """A differentiable function of Tensors. Positional parameters of the definition are inputs, keyword-only ones attributes."""
 
-    #: Filled by the tape at import: `apply(op, inputs, attributes)` runs the op and records it.
-    apply: Callable[[Op, tuple[Value, ...], Attributes], Any]
+    #: Filled by the tape at import: runs the op and records it. It stands in `__call__`, so that an op costs one Python frame.
+    apply: Callable[..., Any]
 
     def __init__(self, definition: Callable[..., Any], *, kernel: Any, shape: Rule, samples: Any, flops: Callable[..., int],
                  mutates: tuple[str, ...], commit: bool, fails: Exception | None, stored: bool = True) -> None:
@@ -170,7 +170,7 @@ class Op:
         return self.shape(self, specs, {**self.defaults, **attributes})
 
     def __call__(self, *inputs: Value, **attributes: Any) -> Any:
-        return Op.apply(self, inputs, attributes)
+        return Op.apply(self, *inputs, **attributes)
 
     def __repr__(self) -> str:
         return f"<op {self.name}({', '.join([*self.inputs, *self.defaults])})>"

@@ -26,6 +26,9 @@ class Constants:
         self._cells = [(cell, cell.cell_contents) for cell in getattr(function, "__closure__", None) or ()
                        if _filled(cell) and isinstance(cell.cell_contents, CONSTANT)]
 
+    def __bool__(self) -> bool:
+        return bool(self._named or self._cells)
+
     def hold(self) -> bool:
         """Whether they are all as they were."""
         for cell, value in self._cells:

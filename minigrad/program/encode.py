@@ -71,15 +71,16 @@ class Program:
         self._share(seconds, [None] * first + [*self.instructions] + [None] * len(self.emits))
         self.address = int(self.words.ctypes.data)
         self.results = [(border.base, border.spec) for border in self.emits]
-        self._run = machine.calls().run
-        self._table = machine.table_address()
+        self.native = machine.calls().run
         # Writing one word through ctypes takes 40 ns, through NumPy 80.
         self.cells: Any = (ctypes.c_int64 * len(words)).from_address(self.address)
         self.length = len(words)
+        #: Of the native call that runs one step on the calling thread.
+        self.arguments = (self.address, self.length, 0, 1, 0, 1, self.state_address, machine.table_address())
 
     def run(self, first: int = 0, steps: int = 1) -> int:
         """Run steps on the calling thread, without the interpreter's lock; the number completed."""
-        return self._run(self.address, self.length, first, steps, 0, 1, self.state_address, self._table)  # type: ignore[no-any-return]
+        return self.native(self.address, self.length, first, steps, 0, 1, self.state_address, machine.table_address())  # type: ignore[no-any-return]
 
     def address_of(self, storage: Storage | None) -> int:
         """Where a storage is; None is the workers' scratch."""

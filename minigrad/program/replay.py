@@ -170,59 +170,62 @@ class Replay:
 class Flat:
     """The last call's arguments, if they were arrays and nothing else: the next call most often has the same ones, or the like."""
 
-    __slots__ = ("replay", "_bases", "_grad", "_seen", "_specs", "_tensors")
+    __slots__ = ("_arguments", "_bases", "_grad", "_program", "_replay", "_seen", "_single", "_specs", "_tensors")
 
     def __init__(self, replay: Replay, structure: Any) -> None:
         assert replay.program is not None
-        self.replay = replay
+        self._replay, self._program = replay, replay.program
+        self._arguments = self._program.arguments
         self._grad = local.mode.grad
+        self._single = replay.structure == TENSOR
         self._specs = replay.specs
         self._tensors = [kind == TENSOR for kind in kinds(structure)]
-        self._seen: list[Any] = [None] * len(replay.specs)
+        self._seen: list[Any] = [None] * len(replay.specs)  # the array whose address the program's words hold
         self._bases = [border.base for border in replay.program.feeds]
 
-    def takes(self, arguments: tuple[Any, ...]) -> bool:
-        """Whether the program can read these arguments in place and does what eager mode would do now."""
-        replay, mode = self.replay, local.mode
-        if (len(arguments) != len(self._seen) or replay.changes != live.counter.value or mode.grad is not self._grad
-                or mode.listener is not None or handles.handed_out() or replay.program.worth_sharing  # type: ignore[union-attr]
-                or not (replay.gradients == live.gradients.value or replay.holds())):
-            return False
-        for x, spec, seen, tensor in zip(arguments, self._specs, self._seen, self._tensors, strict=True):
-            if tensor:
-                if not isinstance(x, Handle) or x.spec is not spec or x.needs_grad:
-                    return False
-            elif x is seen:  # the array object of the call before: its memory does not move
+    def call(self, arguments: tuple[Any, ...]) -> Any:
+        """One step with as little Python as it takes, or NOT_TAKEN if the program cannot read these arguments as they are."""
+        replay, program, mode, seen = self._replay, self._program, local.mode, self._seen
+        if (len(arguments) != len(seen) or replay.changes != _changes.value or replay.gradients != _gradients.value
+                or mode.grad is not self._grad or mode.listener is not None or handles.handed_out() or program.worth_sharing):
+            return NOT_TAKEN
+        arrays = None
+        for i, x in enumerate(arguments):
+            spec = self._specs[i]
+            if self._tensors[i]:
+                if not isinstance(x, Handle) or x.needs_grad or x.spec is not spec:
+                    return NOT_TAKEN
+                x = x.array
+            if x is seen[i]:  # its memory does not move
                 if x.shape != spec.shape:
-                    return False
+                    return NOT_TAKEN
             elif type(x) is not np.ndarray or x.dtype is not spec.dtype or x.shape != spec.shape or not x.flags.c_contiguous:
-                return False
-        return True
-
-    def run(self, arguments: tuple[Any, ...]) -> Any:
-        """One step, with as little Python as it takes."""
-        replay = self.replay
-        program = replay.program
-        assert program is not None
+                return NOT_TAKEN
+            else:
+                arrays = arrays or {}
+                arrays[i] = x
         if not replay.busy.acquire(False):
-            with replay.alone():
-                pass  # raises
+            replay.alone().__enter__()  # raises
         try:
             cells = program.cells
-            for i, x in enumerate(arguments):
-                if x is not self._seen[i] or self._tensors[i]:
-                    cells[self._bases[i]] = x.address if self._tensors[i] else address_of(x)
-                    self._seen[i] = x
+            if arrays is not None:
+                for i, x in arrays.items():
+                    cells[self._bases[i]] = address_of(x)
+                    seen[i] = x
             outs = []
             for at, spec in program.results:
                 out = empty(spec)
                 cells[at] = out.address
                 outs.append(out)
-            if program.run() != 1:
+            if program.native(*self._arguments) != 1:
                 raise replay.failure(program, 0)
             for clock in replay.clocks:
                 clock[0] += 1
-            replay.leave()
+            _replays.value += 1
         finally:
             replay.busy.release()
-        return outs[0] if replay.structure == TENSOR else build(replay.structure, partial(next, iter(outs)))
+        return outs[0] if self._single else build(replay.structure, partial(next, iter(outs)))
+
+
+NOT_TAKEN: Final = object()
+_changes, _gradients, _replays = live.counter, live.gradients, live.replays

@@ -12,7 +12,7 @@ from minigrad.ops.spec import Spec
 from minigrad.program.constants import Constants
 from minigrad.program.explain import Explanation
 from minigrad.program.record import Recorder
-from minigrad.program.replay import Flat, Replay
+from minigrad.program.replay import NOT_TAKEN, Flat, Replay
 from minigrad.program.tree import ARRAY, build, flatten, kinds, values
 from minigrad.tape import live
 from minigrad.tape.handle import Array, Handle, twin, wrap
@@ -43,8 +43,10 @@ class CapturedStep(Generic[P, R]):
     # ---- calling
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         last = self._last
-        if last is not None and not kwargs and self._constants.hold() and last.takes(args):
-            return last.run(args)  # type: ignore[no-any-return]
+        if last is not None and not kwargs and (not self._constants or self._constants.hold()):
+            result = last.call(args)
+            if result is not NOT_TAKEN:
+                return result  # type: ignore[no-any-return]
         self._begin()
         structure, arrays = _taken_apart(args, kwargs)
         replay = self._replay(structure, [Spec.of(a.shape, a.dtype) for a in arrays])

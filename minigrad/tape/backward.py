@@ -11,7 +11,7 @@ from minigrad.errors import GraphError, SavedValueError
 from minigrad.ops import elementwise, reduce
 from minigrad.ops.spec import Shape
 from minigrad.tape import live
-from minigrad.tape.handle import Handle, Leaf, slot_for_writing, twin
+from minigrad.tape.handle import Handle, Leaf, handed_out, slot_for_writing, twin
 from minigrad.tape.mode import GradMode, local
 from minigrad.tape.record import Record
 
@@ -155,8 +155,15 @@ def sweep(roots: dict[Record, Any], *, retain_graph: bool, create_graph: bool, l
                     if parent is None or (useful is not None and parent not in useful):
                         continue
                     slot = None
-                    if to_slots and not isinstance(parent, Record) and not leaf_of(parent).present:
-                        slot = mode.destination = slot_for_writing(parent)
+                    if to_slots and not isinstance(parent, Record):
+                        own = parent.leaf
+                        if own is None or own.slot is None or mode.listener is not None or handed_out():
+                            if not leaf_of(parent).present:
+                                slot = mode.destination = slot_for_writing(parent)
+                        elif not own.present:  # `slot_for_writing` where there is nobody to tell
+                            slot = mode.destination = own.slot
+                            slot.clock[0] += 1
+                            own.linked = None
                     given = rule(g, *_arguments(record, i, kept)) if positions is None else rule(g, *[kept[p] for p in positions])
                     if given.spec is not specs[i] and given.spec.shape != specs[i].shape:
                         given = unbroadcast(given, specs[i].shape)
@@ -175,6 +182,7 @@ def sweep(roots: dict[Record, Any], *, retain_graph: bool, create_graph: bool, l
         mode.destination = None
         for record in order:
             record.grad = None
+        live.gradients.value += 1
     return Swept(found, len(order))
 
 
@@ -189,13 +197,13 @@ def _leading_to(order: list[Record], wanted: set[Any]) -> set[Any]:
 
 def backward(root: Handle, gradient: Any, *, retain_graph: bool, create_graph: bool) -> None:
     """Add the gradient of `root` to every leaf it was made from."""
-    live.gradients.value += 1
     take = keep_graph if create_graph else accumulate
     if root.record is None:
         if not root.needs_grad:
             raise GraphError("element 0 of tensors does not require grad and does not have a grad_fn: "
                              "nothing that it was made from has requires_grad=True, or it was made under no_grad()")
         take(root, gradient)
+        live.gradients.value += 1
         return
     if sweep({root.record: gradient}, retain_graph=retain_graph, create_graph=create_graph, leaf=take).records > TRIM_RECORDS:
         trim()

@@ -23,6 +23,7 @@ class Group:
     def __init__(self, parameters: Iterable[Handle]) -> None:
         self.parameters = tuple(parameters)
         self._present: list[bool] = []
+        self._looked = -1  # live.gradients when the leaves were last looked at
         self._runs: list[Segment] = []
         self._partials: Any = None
         self._windows: list[Any] = []
@@ -30,7 +31,11 @@ class Group:
     def runs(self) -> list[Segment]:
         """The runs of parameters whose gradient is there."""
         listener = local.mode.listener
-        if listener is not None:
+        if listener is None:
+            if self._looked == live.gradients.value:
+                return self._runs
+            self._looked = live.gradients.value
+        else:
             for p in self.parameters:
                 if p.leaf is not None:
                     listener.looked(p.leaf)

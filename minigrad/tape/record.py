@@ -93,7 +93,7 @@ def _plan(op: Op, inputs: tuple[Handle, ...], attributes: dict[str, Any], key: A
     return plan, inputs
 
 
-def call(op: Op, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+def call(op: Op, *inputs: Any, **attributes: Any) -> Any:
     """Run `op` now, tell who listens, and record it if an input needs a gradient."""
     mode = local.mode
     count = len(inputs)
@@ -107,11 +107,11 @@ def call(op: Op, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
         else:
             key = tuple([x.spec for x in inputs])
     except AttributeError:
-        return call(op, lift(op, inputs), attributes)
+        return call(op, *lift(op, inputs), **attributes)
     try:
         plan = op.plans.get(key)
     except TypeError:  # a list is as good as a tuple, but for finding plans
-        return call(op, inputs, {name: tuple(v) if isinstance(v, list) else v for name, v in attributes.items()})
+        return call(op, *inputs, **{name: tuple(v) if isinstance(v, list) else v for name, v in attributes.items()})
     if plan is None:
         plan, inputs = _plan(op, inputs, attributes, key, mode)
         key = tuple([x.spec for x in inputs])
@@ -144,19 +144,34 @@ def call(op: Op, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
         mode.listener.ran(op, plan, inputs, out)
 
     if mode.grad and out is not None:
-        mask = 0
-        for x, bit in zip(inputs, _BITS):  # noqa: B905  the shorter one ends it
-            if x.needs_grad:
-                mask |= bit
+        # Written out for one and two inputs: half of what an op costs in Python is spent here.
+        parents: tuple[Any, ...]
+        if count == 1:
+            (x,) = inputs
+            mask = int(x.needs_grad)
+            parents = (x.record or x,)
+        elif count == 2:
+            x, y = inputs
+            mask = x.needs_grad | y.needs_grad << 1
+            parents = ((x.record or x) if x.needs_grad else None, (y.record or y) if y.needs_grad else None)
+        else:
+            mask = sum([bit for x, bit in zip(inputs, _BITS) if x.needs_grad])  # noqa: B905  the shorter one ends it
+            parents = tuple([(x.record or x) if x.needs_grad else None for x in inputs]) if mask else ()
         mask &= op.differentiable
         if mask:
             record = _new(Record)
             record.op = op
             record.mask = mask
-            record.parents = tuple([(x.record or x) if x.needs_grad else None for x in inputs])
+            record.parents = parents
+            positions = op.positions(mask)
             # `out` is kept as a twin: out holds this record, so keeping out itself would be a cycle.
-            record.kept = kept = [twin(out) if i < 0 else inputs[i] for i in op.positions(mask)]
-            record.versions = [x.clock[0] for x in kept]
+            if len(positions) == 1:
+                held = inputs[positions[0]] if positions[0] >= 0 else twin(out)
+                record.kept = [held]
+                record.versions = [held.clock[0]]
+            else:
+                record.kept = kept = [twin(out) if i < 0 else inputs[i] for i in positions]
+                record.versions = [x.clock[0] for x in kept]
             record.attributes = attributes
             record.specs = key if type(key) is tuple else (key,)
             record.serial = next(_serial)
@@ -223,4 +238,4 @@ def _begin(*arguments: int) -> int:
 
 
 assert SCRATCH == -1
-Op.apply = staticmethod(call)
+Op.apply = Op.__call__ = call  # type: ignore[assignment, method-assign]

@@ -162,7 +162,9 @@ class Tensor(Handle):
         return _read(self, "tolist()").tolist()
 
     def __float__(self) -> float:
-        return float(self.item())
+        if self.spec.size != 1 or local.mode.listener is not None:
+            self.item()  # raises
+        return float(self.array.item())
 
     def __int__(self) -> int:
         return int(self.item())
