@@ -110,7 +110,7 @@ class Replay:
         program = self.program
         assert program is not None
         with self.alone():
-            if handles.handed_out():
+            if handles.handed:
                 handles.reclaim(self._fresh)
             cells = program.cells
             for border, array, stride in zip(program.feeds, arrays, strides, strict=True):
@@ -187,15 +187,17 @@ class Flat:
         """One step with as little Python as it takes, or NOT_TAKEN if the program cannot read these arguments as they are."""
         replay, program, mode, seen = self._replay, self._program, local.mode, self._seen
         if (len(arguments) != len(seen) or replay.changes != _changes.value or replay.gradients != _gradients.value
-                or mode.grad is not self._grad or mode.listener is not None or handles.handed_out() or program.worth_sharing):
+                or mode.grad is not self._grad or mode.listener is not None or _handed_out or program.worth_sharing):
             return NOT_TAKEN
         arrays = None
-        for i, x in enumerate(arguments):
-            spec = self._specs[i]
+        i = -1
+        for x in arguments:
+            i += 1
             if self._tensors[i]:
-                if not isinstance(x, Handle) or x.needs_grad or x.spec is not spec:
+                if not isinstance(x, Handle) or x.needs_grad:
                     return NOT_TAKEN
                 x = x.array
+            spec = self._specs[i]
             if x is seen[i]:  # its memory does not move
                 if x.shape != spec.shape:
                     return NOT_TAKEN
@@ -228,4 +230,4 @@ class Flat:
 
 
 NOT_TAKEN: Final = object()
-_changes, _gradients, _replays = live.counter, live.gradients, live.replays
+_changes, _gradients, _replays, _handed_out = live.counter, live.gradients, live.replays, handles.handed

@@ -11,7 +11,7 @@ from minigrad.errors import GraphError, SavedValueError
 from minigrad.ops import elementwise, reduce
 from minigrad.ops.spec import Shape
 from minigrad.tape import live
-from minigrad.tape.handle import Handle, Leaf, handed_out, slot_for_writing, twin
+from minigrad.tape.handle import Handle, Leaf, handed, slot_for_writing, twin
 from minigrad.tape.mode import GradMode, local
 from minigrad.tape.record import Record
 
@@ -157,7 +157,7 @@ def sweep(roots: dict[Record, Any], *, retain_graph: bool, create_graph: bool, l
                     slot = None
                     if to_slots and not isinstance(parent, Record):
                         own = parent.leaf
-                        if own is None or own.slot is None or mode.listener is not None or handed_out():
+                        if own is None or own.slot is None or mode.listener is not None or handed:
                             if not leaf_of(parent).present:
                                 slot = mode.destination = slot_for_writing(parent)
                         elif not own.present:  # `slot_for_writing` where there is nobody to tell

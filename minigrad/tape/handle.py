@@ -102,7 +102,7 @@ def empty(spec: Spec) -> Any:
 
 # ---- gradient slots -----------------------------------------------------------------------------------------------------------------
 #: Leaves whose gradient somebody may still hold; looked at before any slot is written again.
-_handed_out: list[Leaf] = []
+handed: list[Leaf] = []
 
 
 def gradient(handle: Handle) -> Any:
@@ -119,7 +119,7 @@ def gradient(handle: Handle) -> Any:
     if held is None:
         held = twin(leaf.slot)
         leaf.handed = weakref.ref(held)
-        _handed_out.append(leaf)
+        handed.append(leaf)
     return held
 
 
@@ -129,7 +129,7 @@ def reclaim(ending: Container[int] = ()) -> None:
     ending: ids of leaves whose gradient is about to be replaced.
     """
     still: list[Leaf] = []
-    for leaf in _handed_out:
+    for leaf in handed:
         held = leaf.handed() if leaf.handed is not None else None
         if held is None:
             leaf.handed = None
@@ -142,12 +142,7 @@ def reclaim(ending: Container[int] = ()) -> None:
             leaf.handed = None
             held.array = held.array.copy()
             held.address = address_of(held.array)
-    _handed_out[:] = still
-
-
-def handed_out() -> bool:
-    """Whether anybody may hold a gradient."""
-    return bool(_handed_out)
+    handed[:] = still
 
 
 def slot_for_writing(handle: Handle) -> Handle:
@@ -157,7 +152,7 @@ def slot_for_writing(handle: Handle) -> Handle:
         leaf = handle.leaf = Leaf()
     if leaf.slot is None:
         leaf.slot = empty(handle.spec)
-    if _handed_out:
+    if handed:
         reclaim((id(leaf),))
     leaf.slot.clock[0] += 1
     leaf.linked = None
