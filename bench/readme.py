@@ -1,11 +1,12 @@
 """The README's table and picture from what the bench and the demo wrote: `python bench/readme.py`.
 
-It reads bench/results/steps.json and bench/results/demo.json, rewrites the README between its two markers, and writes docs/first-screen.png.
+It reads steps.json, products.json and demo.json in bench/results/, rewrites the README between its two markers, and writes docs/first-screen.png.
 """
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,7 +22,7 @@ from minigrad.bench.workloads import select
 from minigrad.lab.figures import COLOUR_MAP, grid, layer_ticks
 
 ROOT: Final = Path(__file__).parents[1]
-STEPS, DEMO = ROOT / "bench/results/steps.json", ROOT / "bench/results/demo.json"
+STEPS, PRODUCTS, DEMO = (ROOT / "bench/results" / name for name in ("steps.json", "products.json", "demo.json"))
 README, PICTURE = ROOT / "README.md", ROOT / "docs/first-screen.png"
 BEGIN, END = "<!-- figures -->\n", "<!-- /figures -->"
 
@@ -45,6 +46,7 @@ ROWS: Final = (
     ("circles", "minigrad", ("jax", "jax flat")),
 )
 ROWS_SHOWN: Final = 5
+PRODUCTS_OF: Final = {"y": "forward", "dw": "into the weight", "dx": "into the input"}
 #: The two nets of the picture's right half.
 NETS: Final = ("sigmoid", "residual relu")
 
@@ -57,9 +59,19 @@ def load(path: Path) -> dict[str, Any]:
     return read
 
 
+def results() -> dict[str, Any]:
+    """The bench's training steps with machine, command and commit, and beside them its products."""
+    return load(STEPS) | {"products": load(PRODUCTS)["products"]}
+
+
 def step_rows(steps: Mapping[str, Any]) -> list[Row]:
     """The bench's training steps."""
     return [Row(**row) for row in steps["steps"]]
+
+
+def product_rows(steps: Mapping[str, Any]) -> list[Row]:
+    """The bench's matrix products."""
+    return [Row(**row) for row in steps["products"]]
 
 
 # ---- the table
@@ -69,8 +81,8 @@ def quickest(found: Sequence[Row], work: str, patterns: Sequence[str]) -> Row | 
     return min(able, key=lambda row: row.median_us, default=None)
 
 
-def pairs(found: Sequence[Row]) -> list[Pair]:
-    """Ours and a peer's, for each row of the table; the last is where we do worst, like with like, on any workload."""
+def pairs(found: Sequence[Row], products: Sequence[Row]) -> list[Pair]:
+    """Ours and a peer's, for each row of the table; the last is where we do worst, like with like, on any workload or product."""
     chosen = []
     for work, ours, theirs in ROWS:
         own = quickest(found, work, [ours])
@@ -78,8 +90,8 @@ def pairs(found: Sequence[Row]) -> list[Pair]:
         if own is None or peer is None:
             raise ValueError(f"{STEPS} holds no {ours} on {work}, or no peer: run python -m minigrad bench with all workloads")
         chosen.append((own, peer))
-    every = [(row, peer) for row in found if row.contestant in COMPARED
-             if (peer := quickest(found, row.work, COMPARED[row.contestant])) is not None]
+    every = [(row, peer) for rows in (found, products) for row in rows if row.contestant in COMPARED
+             if (peer := quickest(rows, row.work, COMPARED[row.contestant])) is not None]
     worst = min(every, key=ratio)
     return [*[pair for pair in chosen if pair != worst][:ROWS_SHOWN - 1], worst]
 
@@ -95,7 +107,11 @@ def rounded(value: float) -> str:
 
 
 def described(name: str) -> str:
-    """A workload in words."""
+    """A workload, or a product of mnist-mlp, in words."""
+    product = re.fullmatch(r"(y|dw|dx) (\d+)x(\d+)x(\d+)", name)
+    if product is not None:
+        kind, m, k, n = product.groups()
+        return f"`{name}`: one product of `mnist-mlp`, {PRODUCTS_OF[kind]}, ({m}, {k}) by ({k}, {n})"
     (work,) = select([name])
     kind = f"residual {work.activation}" if work.residual else work.activation
     layers = f"{work.depth} {kind} layer" + "s" * (work.depth > 1)
@@ -118,8 +134,9 @@ def measured_on(steps: Mapping[str, Any]) -> str:
 def table(steps: Mapping[str, Any]) -> str:
     """What stands between the README's markers."""
     lines = ["| one training step | minigrad, µs | peer, µs | peer / minigrad | first call, s: minigrad, peer |", "|---|---|---|--:|---|"]
-    for own, peer in pairs(step_rows(steps)):
-        lines.append(f"| {described(own.work)} | {TITLES[own.contestant].partition(', ')[2]}: {rounded(own.median_us)} "
+    for own, peer in pairs(step_rows(steps), product_rows(steps)):
+        how = "the kernel" if " " in own.work else TITLES[own.contestant].partition(", ")[2]
+        lines.append(f"| {described(own.work)} | {how}: {rounded(own.median_us)} "
                      f"| {TITLES.get(peer.contestant, peer.contestant)}: {rounded(peer.median_us)} "
                      f"| {rounded(ratio((own, peer)))} | {own.first_call_s:.3f}, {peer.first_call_s:.3f} |")
     return "\n".join([*lines, "", measured_on(steps), ""])
@@ -186,7 +203,7 @@ def digest() -> str:
 
 def main() -> None:
     """Rewrite both."""
-    steps = load(STEPS)
+    steps = results()
     README.write_text(rewritten(README.read_text(), table(steps)))
     first_screen(steps, load(DEMO)).savefig(PICTURE, dpi=150, metadata={"Description": digest()})
     print(f"wrote {README.name} and {PICTURE.relative_to(ROOT)}")

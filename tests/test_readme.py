@@ -74,11 +74,11 @@ def test_the_captured_step_is_twelve_lines() -> None:
 
 def test_the_table_is_what_the_bench_wrote(figures: Any) -> None:
     text = README.read_text()
-    assert text == figures.rewritten(text, figures.table(figures.load(figures.STEPS))), "run python bench/readme.py"
+    assert text == figures.rewritten(text, figures.table(figures.results())), "run python bench/readme.py"
 
 
 def test_the_table_has_a_row_for_the_worst(figures: Any) -> None:
-    pairs = figures.pairs(figures.step_rows(figures.load(figures.STEPS)))
+    pairs = figures.pairs(figures.step_rows(figures.results()), figures.product_rows(figures.results()))
     assert len(pairs) == 5
     ratios = [figures.ratio(pair) for pair in pairs]
     assert min(ratios) == ratios[-1]
@@ -86,16 +86,16 @@ def test_the_table_has_a_row_for_the_worst(figures: Any) -> None:
 
 def test_no_row_stands_twice_when_one_of_the_first_is_the_worst(figures: Any) -> None:
     found = figures.step_rows(figures.load(figures.STEPS))
-    own, peer = figures.pairs(found)[0]
+    own, peer = figures.pairs(found, [])[0]
     slow = dataclasses.replace(own, median_us=own.median_us * 1e6)
-    pairs = figures.pairs([slow if row == own else row for row in found])
+    pairs = figures.pairs([slow if row == own else row for row in found], [])
     assert len(pairs) == 5 and pairs[-1] == (slow, peer) and slow not in [one for one, _ in pairs[:-1]]
 
 
 def test_a_wrong_figure_is_noticed(figures: Any) -> None:
-    steps = figures.load(figures.STEPS)
+    steps = figures.results()
     before = figures.table(steps)
-    own, _ = figures.pairs(figures.step_rows(steps))[0]
+    own, _ = figures.pairs(figures.step_rows(steps), figures.product_rows(steps))[0]
     changed = [row | {"median_us": row["median_us"] * 1.1} if (row["work"], row["contestant"]) == (own.work, own.contestant) else row
                for row in steps["steps"]]
     assert figures.table(steps | {"steps": changed}) != before
