@@ -2,8 +2,6 @@
 
 Coefficients without a source were interpolated at Chebyshev nodes in 50 digits; tests/kernels/test_scalar.py derives them again.
 """
-# Compiled functions have the types that they are called with.
-# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 from collections.abc import Callable

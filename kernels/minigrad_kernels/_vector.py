@@ -5,7 +5,6 @@ constant or any scalar takes the vector's dtype, and float32 never becomes float
 code; only there may a comparison steer an `if`.
 """
 # Numba hands typing and code generation a fixed list of arguments, and its own annotations cover little of what is used here.
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-untyped, misc, attr-defined"
 from __future__ import annotations
 
 import operator

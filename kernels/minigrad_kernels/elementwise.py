@@ -1,6 +1,4 @@
 """Arithmetic and elementary functions, element by element; arrays 1-D, C-contiguous, out last and allowed to be an input."""
-# Compiled functions have the types that they are called with.
-# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 import operator

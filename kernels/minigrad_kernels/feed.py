@@ -39,6 +39,6 @@ def feed(base, stride, indices, rows, state, out):
 
 
 @jit
-def emit(base, stride, state, x):  # type: ignore[no-untyped-def]
+def emit(base, stride, state, x):
     """Write the bytes of x at base + step * stride."""
     copy_bytes(base + word(state, STEP) * stride, x.ctypes.data, x.size)

@@ -4,8 +4,6 @@ Arrays are 1-D, C-contiguous, of one float dtype; out may be an input itself, bu
 own inputs only, so the bits do not depend on where an array is cut. With `vector=False` the loop walks vectors of one lane, for functions
 that branch; the bits are the same.
 """
-# Compiled functions have the types that they are called with.
-# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -9,7 +9,7 @@ from .softmax import log_sum_exp
 
 
 @jit
-def mse(x, target, out):  # type: ignore[no-untyped-def]
+def mse(x, target, out):
     """out[0] = mean of (x - target)^2, block totals in float64."""
     step = lanes(x)
     result = 0.0
@@ -28,7 +28,7 @@ def mse(x, target, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def mse_grad(g, x, target, count, out):  # type: ignore[no-untyped-def]
+def mse_grad(g, x, target, count, out):
     """out = g * 2 / count * (x - target), the factor computed in float64 and rounded once; count is of the whole array, x may be a part."""
     step = lanes(x)
     whole = x.size // step * step
@@ -41,7 +41,7 @@ def mse_grad(g, x, target, count, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def softmax_cross_entropy(x, labels, out):  # type: ignore[no-untyped-def]
+def softmax_cross_entropy(x, labels, out):
     """out[0] = mean over rows of log(sum(exp(row))) - row[label]; 0 if a label is not a class, before anything is written."""
     rows, classes = x.shape
     for r in range(rows):
@@ -57,7 +57,7 @@ def softmax_cross_entropy(x, labels, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def softmax_cross_entropy_grad(g, x, labels, out):  # type: ignore[no-untyped-def]
+def softmax_cross_entropy_grad(g, x, labels, out):
     """out = g / rows * (softmax(x) - onehot(labels))."""
     rows, classes = x.shape
     step = lanes(x)

@@ -71,7 +71,7 @@ def _strip(vectors: int, masked: bool, narrow: bool = False) -> Any:
 
     @jit
     @named(f"strip{0 if narrow else vectors}")
-    def strip(m, k, a, b, b_row, out, out_row, lanes, resume, bias, biased, ahead):  # type: ignore[no-untyped-def]
+    def strip(m, k, a, b, b_row, out, out_row, lanes, resume, bias, biased, ahead):
         i = 0
         fetch = ahead.data
         while i < m:
@@ -99,7 +99,7 @@ _strip0, _strip1, _strip2, _strip3 = _strip(1, True, True), _strip(1, True), _st
 
 
 @jit
-def _pack_rows(b, b_row, k, n, panel, panel_row, lanes):  # type: ignore[no-untyped-def]
+def _pack_rows(b, b_row, k, n, panel, panel_row, lanes):
     """Copy (k, n) with contiguous rows into a panel whose rows are whole vectors."""
     whole = n - n % lanes
     for i in range(k):
@@ -110,7 +110,7 @@ def _pack_rows(b, b_row, k, n, panel, panel_row, lanes):  # type: ignore[no-unty
 
 
 @jit
-def _pack_columns(b, b_column, k, n, panel, panel_row, lanes, chunk):  # type: ignore[no-untyped-def]
+def _pack_columns(b, b_column, k, n, panel, panel_row, lanes, chunk):
     """The same for contiguous columns. The last block down a column overlaps the one before it."""
     for j in range(0, n, lanes):
         if k >= lanes:
@@ -128,7 +128,7 @@ def _pack_columns(b, b_column, k, n, panel, panel_row, lanes, chunk):  # type: i
 
 
 @jit
-def _product(m, k, n, a, b, out, out_row, bias, biases, scratch):  # type: ignore[no-untyped-def]
+def _product(m, k, n, a, b, out, out_row, bias, biases, scratch):
     """out = a @ b, then out += bias if it has any; all by address, so that one compiled body serves every layout of array."""
     zero = np.intp(0)
     biased = biases > 0
@@ -228,7 +228,7 @@ def _product(m, k, n, a, b, out, out_row, bias, biases, scratch):  # type: ignor
 
 
 @jit
-def matmul(a, b, out, scratch):  # type: ignore[no-untyped-def]
+def matmul(a, b, out, scratch):
     """out = a @ b.
 
     a (m, k), any strides; b (k, n), row-major or the transpose of that; out (m, n), rows contiguous; one dtype, float32 or float64.
@@ -240,7 +240,7 @@ def matmul(a, b, out, scratch):  # type: ignore[no-untyped-def]
 
 
 @jit
-def linear(a, b, bias, out, scratch):  # type: ignore[no-untyped-def]
+def linear(a, b, bias, out, scratch):
     """out = a @ b + bias, the bias added after the last k with a rounding of its own; bias (n,) contiguous, the rest as in `matmul`."""
     m, k, n = a.shape[0], a.shape[1], b.shape[1]
     target = matrix(out)
@@ -248,7 +248,7 @@ def linear(a, b, bias, out, scratch):  # type: ignore[no-untyped-def]
 
 
 @jit
-def fma_peak(n, seed):  # type: ignore[no-untyped-def]
+def fma_peak(n, seed):
     """Floating-point operations done by n rounds of fused multiply-adds on registers; `seed` (0 to 1) gives the dtype."""
     total, operations = fma_chains(n, seed)
     return operations if total == total else 0

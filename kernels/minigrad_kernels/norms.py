@@ -9,7 +9,7 @@ from .simd import lanes, load, load_tail, splat, store, store_tail
 
 
 @jit
-def _one(run):  # type: ignore[no-untyped-def]
+def _one(run):
     """Sum of squares of a 1-D contiguous array."""
     step = lanes(run)
     whole = run.size // step * step
@@ -24,7 +24,7 @@ def _one(run):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _four(p, q, r, s, partials, b):  # type: ignore[no-untyped-def]
+def _four(p, q, r, s, partials, b):
     """Sums of squares of four blocks of one length: side by side, they hide each other's latency and a page's first access."""
     step = lanes(p)
     zero = widen(splat(0.0, p))
@@ -39,7 +39,7 @@ def _four(p, q, r, s, partials, b):  # type: ignore[no-untyped-def]
 
 
 @jit
-def sum_squares(x, blocks, partials):  # type: ignore[no-untyped-def]
+def sum_squares(x, blocks, partials):
     """partials[b] = sum of squares of blocks[1, b] elements of x from blocks[0, b] on."""
     step = lanes(x)
     size = x.itemsize
@@ -56,7 +56,7 @@ def sum_squares(x, blocks, partials):  # type: ignore[no-untyped-def]
 
 
 @jit
-def norm(partials, out):  # type: ignore[no-untyped-def]
+def norm(partials, out):
     """out[0] = square root of the partials' sum, in order."""
     result = 0.0
     for i in range(partials.size):
@@ -65,14 +65,14 @@ def norm(partials, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def clip_factor(total, bound, out):  # type: ignore[no-untyped-def]
+def clip_factor(total, bound, out):
     """out[0] = min(1, bound / (total + 1e-6)), PyTorch's clip_grad_norm_; NaN stays NaN."""
     factor = bound[0] / (total[0] + 1e-6)
     out[0] = 1.0 if factor > 1.0 else factor
 
 
 @jit
-def clip(factor, x):  # type: ignore[no-untyped-def]
+def clip(factor, x):
     """x *= factor[0], rounded to x's dtype first; nothing is written when the factor is 1."""
     if factor[0] == 1.0:
         return
@@ -87,6 +87,6 @@ def clip(factor, x):  # type: ignore[no-untyped-def]
 
 
 @jit
-def guard(total):  # type: ignore[no-untyped-def]
+def guard(total):
     """1 if the norm is finite, else 0: what ends a step before anything is committed."""
     return 1 if math.isfinite(total[0]) else 0

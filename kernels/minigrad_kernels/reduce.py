@@ -48,7 +48,7 @@ def widen(typingctx: Any, vector: Any) -> Any:
 
 
 @jit
-def total(x):  # type: ignore[no-untyped-def]
+def total(x):
     """The sum of a 1-D contiguous array, as float64."""
     step = lanes(x)
     result = 0.0
@@ -81,7 +81,7 @@ def line(typingctx: Any, array: Any, offset: Any, n: Any) -> Any:
 
 
 @jit
-def _columns(x, offset, rows, stride, out):  # type: ignore[no-untyped-def]
+def _columns(x, offset, rows, stride, out):
     """out[i] = sum over rows of the row that starts `stride` bytes after the one before."""
     step = lanes(out)
     width = out.size
@@ -100,7 +100,7 @@ def _columns(x, offset, rows, stride, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def sum_middle(x, out):  # type: ignore[no-untyped-def]
+def sum_middle(x, out):
     """out (outer, inner) = x (outer, n, inner) summed over n; inner elements contiguous."""
     outer, n, inner = x.shape
     for o in range(outer):
@@ -111,7 +111,7 @@ def sum_middle(x, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def mean_middle(x, out):  # type: ignore[no-untyped-def]
+def mean_middle(x, out):
     """out (outer, inner) = x (outer, n, inner) averaged over n: the sum, divided by n."""
     sum_middle(x, out)
     count = x.shape[1]
@@ -121,7 +121,7 @@ def mean_middle(x, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def repeat(x, out):  # type: ignore[no-untyped-def]
+def repeat(x, out):
     """out (outer, n, inner) = x (outer, inner) for every n."""
     outer, n, inner = out.shape
     step = lanes(x)
@@ -137,7 +137,7 @@ def repeat(x, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def transpose(x, out):  # type: ignore[no-untyped-def]
+def transpose(x, out):
     """out (n, m) = x (m, n), in tiles that stay in the first cache."""
     m, n = x.shape
     for i0 in range(0, m, 32):

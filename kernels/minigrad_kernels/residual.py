@@ -1,6 +1,4 @@
 """A residual connection: what skips a branch plus what went through it."""
-# Compiled functions have the types that they are called with.
-# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 from typing import Final

@@ -3,8 +3,6 @@
 Compiled code gets branch-free polynomials; plain Python gets each definition's own NumPy body. Bounds are in ulp, hold for float32 and
 float64 over the whole domain, subnormals included, and are swept in tests/kernels/test_scalar.py.
 """
-# Compiled functions have the types that they are called with.
-# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 import math

@@ -3,7 +3,6 @@
 In a function of these, a float32 stays float32: beside it a Python constant (a float64 to Numba) is weak. See `_vector` for operators.
 """
 # Numba hands typing and code generation a fixed list of arguments, and its own annotations cover little of what is used here.
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator, import-untyped, misc, attr-defined"
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -28,7 +28,7 @@ def highest(typingctx: Any, vector: Any) -> Any:
 
 
 @jit
-def log_sum_exp(row):  # type: ignore[no-untyped-def]
+def log_sum_exp(row):
     """(m, log(sum(exp(row - m)))) for a contiguous row, m its maximum, both in the row's dtype."""
     step = lanes(row)
     whole = row.size // step * step
@@ -48,7 +48,7 @@ def log_sum_exp(row):  # type: ignore[no-untyped-def]
 
 
 @jit
-def softmax(x, out):  # type: ignore[no-untyped-def]
+def softmax(x, out):
     """out[r] = exp(x[r] - m) / sum(exp(x[r] - m)) for each row r, m its maximum."""
     rows, columns = x.shape
     step = lanes(x)
@@ -64,7 +64,7 @@ def softmax(x, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def softmax_grad(g, y, out):  # type: ignore[no-untyped-def]
+def softmax_grad(g, y, out):
     """out[r] = y[r] * (g[r] - <g[r], y[r]>) for each row r of the softmax y."""
     rows, columns = y.shape
     step = lanes(y)
