@@ -148,7 +148,9 @@ def sweep(roots: dict[Record, Any], *, retain_graph: bool, create_graph: bool, l
                     found[record] = g
                 if useful is not None and record not in useful:
                     continue
-                kept = _kept(record, create_graph)
+                kept: Any = record.kept
+                if create_graph or kept is None or [x.clock[0] for x in kept] != record.versions:
+                    kept = _kept(record, create_graph)
                 specs = record.specs
                 for i, rule, positions in record.op.rules(record.mask):
                     parent = record.parents[i]
@@ -164,7 +166,12 @@ def sweep(roots: dict[Record, Any], *, retain_graph: bool, create_graph: bool, l
                             slot = mode.destination = own.slot
                             slot.clock[0] += 1
                             own.linked = None
-                    given = rule(g, *_arguments(record, i, kept)) if positions is None else rule(g, *[kept[p] for p in positions])
+                    if positions is None:
+                        given = rule(g, *_arguments(record, i, kept))
+                    elif len(positions) == 1:
+                        given = rule(g, kept[positions[0]])
+                    else:
+                        given = rule(g, *[kept[p] for p in positions])
                     if given.spec is not specs[i] and given.spec.shape != specs[i].shape:
                         given = unbroadcast(given, specs[i].shape)
                     mode.destination = None
