@@ -47,8 +47,11 @@ def same_float(op: Op, specs: Sequence[Spec]) -> np.dtype[Any]:
                              f"convert it, e.g. {name}.astype(mg.float32)")
     dtypes = {spec.dtype for spec in specs}
     if len(dtypes) > 1:
+        every = [spec.dtype for spec in specs]
+        most = max(every, key=every.count)  # of as many of both the first
+        odd = next(name for name, spec in zip(op.inputs, specs, strict=True) if spec.dtype != most)
         raise DtypeError(f"{op.name}: float32 and float64 are not mixed in silence (got {listed(op, specs)}): "
-                         f"convert one, e.g. {op.inputs[-1]}.astype(mg.{specs[0].dtype.name})")
+                         f"convert one, e.g. {odd}.astype(mg.{most.name})")
     return specs[0].dtype
 
 
@@ -306,11 +309,11 @@ def scalar(op: Op, specs: Sequence[Spec]) -> None:
 def _classes(op: Op, specs: Sequence[Spec]) -> dict[str, int]:
     logits, labels = specs[-2], specs[-1]
     rows, classes = matrix(op, len(specs) - 2, specs)
-    if labels.dtype != INT64:
-        raise DtypeError(f"{op.name}: labels are {labels.dtype.name}, expected int64 class indices: convert with .astype(mg.int64)")
     if labels.shape != (rows,):
         raise ShapeError(f"{op.name}: {rows} rows of logits need labels of shape ({rows},), got {listed(op, specs)}: "
                          "pass class indices, not one-hot rows")
+    if labels.dtype != INT64:
+        raise DtypeError(f"{op.name}: labels are {labels.dtype.name}, expected int64 class indices: convert with .astype(mg.int64)")
     if logits.dtype.kind != "f":
         raise DtypeError(f"{op.name}: logits are {logits.dtype.name}, expected float32 or float64")
     return {"r": rows, "c": classes}

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -285,6 +285,27 @@ class Tensor(Handle):
 
     def __rmatmul__(self, other: Any) -> Tensor:
         return matmul.matmul_nn(other, self)  # type: ignore[no-any-return]
+
+    def __iadd__(self, other: Any) -> Self:
+        return self._updated(elementwise.add(self, other))
+
+    def __isub__(self, other: Any) -> Self:
+        return self._updated(elementwise.sub(self, other))
+
+    def __imul__(self, other: Any) -> Self:
+        return self._updated(elementwise.mul(self, other))
+
+    def __itruediv__(self, other: Any) -> Self:
+        return self._updated(elementwise.div(self, other))
+
+    def _updated(self, result: Any) -> Self:
+        """What an augmented assignment leaves: a leaf is written in place, a result gives way to a new one."""
+        if self.record is not None:
+            return result  # type: ignore[no-any-return]
+        if self.needs_grad and local.mode.grad:
+            raise GraphError("a leaf Variable that requires grad is being used in an in-place operation: write it under mg.no_grad()")
+        self.copy_(result)
+        return self
 
     __hash__ = object.__hash__
 
