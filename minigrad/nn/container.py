@@ -43,4 +43,5 @@ class Residual(Module):
         self.module, self.scale = module, float(scale)
 
     def forward(self, x: Any) -> Any:
-        return residual(x, self.module(x), scale=self.scale)
+        branch = self.module(x)
+        return residual(x, branch) if self.scale == 1.0 else residual(x, branch, scale=self.scale)

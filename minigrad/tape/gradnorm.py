@@ -58,21 +58,24 @@ class Group:
 
     def finite_by(self) -> Any:
         """The norm that already covers these very gradients, or None: clipping leaves it for the optimiser's guard."""
-        found = None
+        found, replays = None, live.replays.value
         for p in self.parameters:
             leaf = p.leaf
             if leaf is None or not leaf.present:
                 continue
-            if leaf.norm is None or leaf.normed != leaf.slot.clock[0] + live.replays.value or (found is not None and leaf.norm is not found):  # type: ignore[union-attr]
+            norm = leaf.norm
+            if norm is None or leaf.normed != leaf.slot.clock[0] + replays or (found is not None and norm is not found):  # type: ignore[union-attr]
                 return None
-            found = leaf.norm
+            found = norm
         return found
 
     def remember(self, total: Any) -> None:
         """Say that `total` is the norm of what these gradients were made from."""
+        replays = live.replays.value
         for p in self.parameters:
-            if p.leaf is not None and p.leaf.present and p.leaf.slot is not None:
-                p.leaf.norm, p.leaf.normed = total, p.leaf.slot.clock[0] + live.replays.value
+            leaf = p.leaf
+            if leaf is not None and leaf.present:
+                leaf.norm, leaf.normed = total, leaf.slot.clock[0] + replays  # type: ignore[union-attr]
 
 
 _groups: dict[tuple[int, ...], Group] = {}
