@@ -26,7 +26,7 @@ class Parameter(Tensor):
             raise DtypeError(f"only floating-point Tensors can require gradients, not {values.dtype.name}")
         made, self.place = allocate(Spec.of(values.shape, values.dtype))
         for name in Handle.__slots__:
-            if name != "__weakref__":
+            if name not in ("__weakref__", "kin"):
                 setattr(self, name, getattr(made, name))
         self.array[...] = values
         self.needs_grad = requires_grad

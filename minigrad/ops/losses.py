@@ -82,8 +82,10 @@ def _(g: Value, grad: Value, y: Value) -> Value:
     return sub(mul(g, sub(grad, along)), mul(across, grad))
 
 
-@op(kernel=kernels.softmax_cross_entropy, shape=rules.class_loss, samples=several(labelled(4, 3), labelled(2, 19)), flops=per_element(14),
-    fails=LabelError("softmax_cross_entropy: a label is negative or not below the number of classes: labels are class indices 0 to classes - 1"))
+@op(kernel=kernels.softmax_cross_entropy, integers=("labels",), shape=rules.class_loss, samples=several(labelled(4, 3), labelled(2, 19)),
+    flops=per_element(14),
+    fails=LabelError("softmax_cross_entropy: a label is negative or not below the number of classes: "
+                     "labels are class indices 0 to classes - 1"))
 def softmax_cross_entropy(x: Value, labels: Value) -> Value:
     """Mean over rows of log(sum(exp(x))) - x[label]: logits (rows, classes), int64 labels (rows,)."""
     high = np.max(x.real, axis=1, keepdims=True)
@@ -95,7 +97,7 @@ def _(g: Value, x: Value, labels: Value) -> Value:
     return softmax_cross_entropy_grad(g, x, labels)
 
 
-@op(kernel=kernels.softmax_cross_entropy_grad, shape=rules.class_loss_grad,
+@op(kernel=kernels.softmax_cross_entropy_grad, integers=("labels",), shape=rules.class_loss_grad,
     samples=several(labelled(4, 3, with_grad=True), labelled(2, 19, with_grad=True)), flops=per_element(16))
 def softmax_cross_entropy_grad(grad: Value, x: Value, labels: Value) -> Value:
     """grad / rows * (softmax(x) - onehot(labels))."""

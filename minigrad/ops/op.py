@@ -31,18 +31,23 @@ class Step(NamedTuple):
 
 
 SCRATCH: Final = -1
+#: Plans that one op keeps.
+PLANS: Final = 512
 
 
 class Plan:
     """How an op runs on given specs: what it makes, and the kernel calls in order. Depends on nothing but the key it is cached under."""
 
-    __slots__ = ("outs", "temps", "steps", "alias", "eager", "direct")
+    __slots__ = ("outs", "temps", "steps", "alias", "start", "key", "eager", "direct")
 
-    def __init__(self, outs: tuple[Spec, ...], steps: tuple[Step, ...], temps: tuple[Spec, ...] = (), alias: int | None = None) -> None:
+    def __init__(self, outs: tuple[Spec, ...], steps: tuple[Step, ...], temps: tuple[Spec, ...] = (), alias: int | None = None,
+                 start: int = 0) -> None:
         self.outs = outs
         self.temps = temps
         self.steps = steps
         self.alias = alias  # the input whose memory the only output shares: a view
+        self.start = start  # of the view, in elements
+        self.key: Any = None  # under which the op finds it again: specs and attributes
         self.eager: tuple[tuple[int, Any, int, int, tuple[int, ...]], ...] | None = None
         self.direct: tuple[int, int, int] | None = None  # entry, block and address place, if `machine.begin` can make the call
 
@@ -88,7 +93,8 @@ class Op:
     apply: Callable[..., Any]
 
     def __init__(self, definition: Callable[..., Any], *, kernel: Any, shape: Rule, samples: Any, flops: Callable[..., int],
-                 mutates: tuple[str, ...], commit: bool, fails: Exception | None, stored: bool = True) -> None:
+                 mutates: tuple[str, ...] = (), commit: bool = False, fails: Exception | None = None, integers: tuple[str, ...] = (),
+                 stored: bool = True) -> None:
         self.definition = definition
         self.name = definition.__name__
         self.__name__ = self.name
@@ -105,6 +111,7 @@ class Op:
         self.inputs = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
         self.defaults: Attributes = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         self.mutates = tuple(self.inputs.index(name) for name in mutates)
+        self.integers = frozenset(self.inputs.index(name) for name in integers)
         self.vjps: list[Vjp | None] = [None] * len(self.inputs)
         self.plans: dict[Any, Plan] = {}
         self.keep: dict[int, tuple[str, ...]] = {}
@@ -169,6 +176,14 @@ class Op:
             raise TypeError(f"{self.name}() takes {len(self.inputs)} inputs ({', '.join(self.inputs)}), got {len(specs)}")
         return self.shape(self, specs, {**self.defaults, **attributes})
 
+    def remember(self, key: Any, plan: Plan) -> Plan:
+        """Keep the plan under its key. Plans are few in a net, but a process that makes net after net must not fill up with them."""
+        if len(self.plans) >= PLANS:
+            self.plans.clear()
+        plan.key = key
+        self.plans[key] = plan
+        return plan
+
     def __call__(self, *inputs: Value, **attributes: Any) -> Any:
         return Op.apply(self, *inputs, **attributes)
 
@@ -191,15 +206,18 @@ def per_element(count: int) -> Callable[[tuple[Spec, ...], Attributes], int]:
 
 
 def op(*, kernel: Any = None, shape: Rule, samples: Any = None, flops: Callable[..., int] = no_flops,
-       mutates: Iterable[str] = (), commit: bool = False, fails: Exception | None = None) -> Callable[[Callable[..., Any]], Op]:
+       mutates: Iterable[str] = (), commit: bool = False, fails: Exception | None = None,
+       integers: Iterable[str] = ()) -> Callable[[Callable[..., Any]], Op]:
     """Declare an op from its definition in NumPy.
 
     kernel: what `shape` lays out; samples: inputs over the mathematical domain, for the tests; flops: of (specs, attributes);
-    mutates: inputs that it writes; commit: runs only after a captured step's guard; fails: raised when the kernel's status is not 1.
+    mutates: inputs that it writes; commit: runs only after a captured step's guard; fails: raised when the kernel's status is not 1;
+    integers: inputs that are not floating, or need not be (labels, indices, conditions): plain NumPy arrays given for the others are cast.
     """
 
     def declare(definition: Callable[..., Any]) -> Op:
-        made = Op(definition, kernel=kernel, shape=shape, samples=samples, flops=flops, mutates=tuple(mutates), commit=commit, fails=fails)
+        made = Op(definition, kernel=kernel, shape=shape, samples=samples, flops=flops, mutates=tuple(mutates), commit=commit, fails=fails,
+                  integers=tuple(integers))
         if made.name in registry:
             raise OpError(f"an op named {made.name!r} is already declared in {registry[made.name].__module__}")
         registry[made.name] = made

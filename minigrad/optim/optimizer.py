@@ -4,9 +4,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+from minigrad.errors import NonFiniteError
 from minigrad.ops import norms
 from minigrad.ops.spec import Spec
-from minigrad.tape import live
+from minigrad.tape import journal, live
 from minigrad.tape.gradnorm import Group
 from minigrad.tape.handle import Handle, Leaf, clear_gradient, wrap
 from minigrad.tape.live import Numbers
@@ -59,10 +60,15 @@ class Optimizer:
         """Update every parameter that has a gradient. Raises NonFiniteError, and changes nothing, if their norm is not finite."""
         with no_grad():
             total = self._everything.finite_by()
-            norms.guard(self._everything.norm() if total is None else total)
+            try:
+                norms.guard(self._everything.norm() if total is None else total)
+            except NonFiniteError:
+                journal.roll_back()
+                raise
             for numbers, group in zip(self.param_groups, self.groups, strict=True):
                 for run in group.runs():
                     self.update(run, numbers.tensor)
+        journal.commit()
         self._tick()
 
     def _tick(self) -> None:

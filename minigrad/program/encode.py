@@ -86,7 +86,7 @@ class Program:
         """Where a storage is; None is the workers' scratch."""
         if storage is None:
             return self._scratch
-        return storage.address if storage.address is not None else self._arena + storage.offset
+        return storage.address if storage.address is not None else self._arena + storage.whole.offset + storage.shift
 
     def _append(self, words: list[int], instruction: Instruction) -> None:
         step = instruction.step

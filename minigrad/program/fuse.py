@@ -33,7 +33,7 @@ def clip_and_update(ran: Sequence[Ran]) -> list[Ran]:
                 specs = tuple(x.spec for x in inputs)
                 plan = fused.plans.get(specs)
                 if plan is None:
-                    plan = fused.plans[specs] = fused.plan(specs, {})
+                    plan = fused.remember(specs, fused.plan(specs, {}))
                 rewritten[at] = None
                 rewritten[later] = item._replace(op=fused, plan=plan, inputs=inputs)
             break

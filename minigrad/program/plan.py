@@ -15,12 +15,14 @@ from minigrad_kernels._host import CACHE_LINE
 class Storage:
     """A piece of memory: part of the arena, or somebody else's at a fixed address."""
 
-    __slots__ = ("nbytes", "address", "last", "offset", "owner")
+    __slots__ = ("nbytes", "address", "last", "offset", "owner", "whole", "shift")
 
-    def __init__(self, nbytes: int, address: int | None = None, owner: Handle | None = None) -> None:
+    def __init__(self, nbytes: int, address: int | None = None, owner: Handle | None = None, whole: Storage | None = None, shift: int = 0) -> None:
         self.nbytes = nbytes
         self.address = address  # None: in the arena
         self.owner = owner  # keeps somebody else's memory alive
+        self.whole: Storage = self if whole is None else whole  # the storage of which this is a part, `shift` bytes from its start
+        self.shift = shift
         self.last = -1  # the last instruction that uses it
         self.offset = -1
 
@@ -63,7 +65,11 @@ def lay_out(ran: list[Ran], slots: set[int], arguments: list[Handle], results: l
         operands = [place(x) for x in item.inputs]
         if item.out is not None:
             if item.plan.alias is not None:
-                places.setdefault(item.out.address, operands[item.plan.alias])
+                base = operands[item.plan.alias]
+                if item.out.address not in places:
+                    shift = item.out.address - item.inputs[item.plan.alias].address
+                    places[item.out.address] = Storage(item.out.spec.nbytes, None if base.address is None else item.out.address, base.owner,
+                                                       base.whole, base.shift + shift)
             elif item.out.address not in places and item.out.address not in slots:
                 places[item.out.address] = Storage(item.out.spec.nbytes)
             operands.append(place(item.out))
@@ -85,10 +91,13 @@ def overlap(x: Handle, y: Handle) -> bool:
 
 
 def _check_order(item: Ran, late: list[Ran]) -> None:
-    """After an update, nothing may touch what it reads or writes: the update is moved to the end of the step."""
-    touched = item.inputs if item.out is None else (*item.inputs, item.out)
+    """After an update, nothing may touch what it writes, nor write what it reads: the update is moved to the end of the step."""
+    writes = [item.inputs[i] for i in item.op.mutates]
+    if item.out is not None and item.plan.alias is None:
+        writes.append(item.out)
     for update in late:
-        if any(overlap(x, y) for x in touched for y in update.inputs):
+        if (any(overlap(x, update.inputs[i]) for x in (*item.inputs, *writes) for i in update.op.mutates)
+                or any(overlap(x, y) for x in writes for y in update.inputs)):
             raise CaptureError(f"{item.op.name} at {item.line or 'an unknown line'} uses what {update.op.name} updated before it in the same "
                                "captured step: updates are committed together at the end, so that a bad step changes nothing. "
                                "Capture one optimiser step per function")
@@ -146,14 +155,14 @@ class Arena:
 
 def allocate(order: list[tuple[Storage | None, ...]], arguments: list[Storage], results: list[Storage]) -> int:
     """Give every storage of the arena its offset, by the order in which instructions use them; returns the arena's size in bytes."""
-    live = [[s for s in operands if s is not None and s.address is None] for operands in order]
+    live = [[s.whole for s in operands if s is not None and s.address is None] for operands in order]
     for storage in arguments:
         storage.last = 0
     for index, operands in enumerate(live):
         for storage in operands:
             storage.last = index
     for storage in results:
-        storage.last = len(order)
+        storage.whole.last = len(order)
     arena = Arena()
     ending: dict[int, list[Storage]] = {}
     for index, operands in enumerate([arguments, *live], start=-1):

@@ -80,10 +80,9 @@ def signature(ran: list[Ran], arguments: list[Any]) -> list[Any]:
     labels: dict[int, Any] = {x.address: ("argument", i) for i, x in enumerate(arguments)}
     lines: list[Any] = []
     for index, item in enumerate(ran):
-        # A plan belongs to one op, specs and attributes, so its identity stands for all three.
-        lines.append((item.op.name, id(item.plan), tuple([labels.get(x.address, x.address) for x in item.inputs])))
-        if item.out is not None and item.plan.alias is None:
-            labels.setdefault(item.out.address, ("made by", index))
+        lines.append((item.op.name, item.plan.key, tuple([labels.get(x.address, x.address) for x in item.inputs])))
+        if item.out is not None:
+            labels.setdefault(item.out.address, ("made by", index))  # a view from its base's start has its base's label already
     return lines
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from minigrad.errors import GraphError, SavedValueError
 from minigrad.ops import elementwise, reduce
 from minigrad.ops.spec import Shape
-from minigrad.tape import live
+from minigrad.tape import hooks, live
 from minigrad.tape.handle import Handle, Leaf, handed, slot_for_writing, twin
 from minigrad.tape.mode import GradMode, local
 from minigrad.tape.record import Record
@@ -134,6 +134,7 @@ def sweep(roots: dict[Record, Any], *, retain_graph: bool, create_graph: bool, l
     order = reachable(roots)
     useful = None if wanted is None else _leading_to(order, wanted)
     found: dict[Any, Any] = {}
+    late: dict[Handle, Any] = {}  # of leaves with hooks, which see the whole gradient of a pass
     mode = local.mode
     to_slots = wanted is None and not create_graph
     for root, gradient in roots.items():
@@ -144,6 +145,8 @@ def sweep(roots: dict[Record, Any], *, retain_graph: bool, create_graph: bool, l
                 g, record.grad = record.grad, None
                 if g is None:
                     continue
+                if hooks.on_records and record in hooks.on_records:
+                    g = hooks.run(hooks.on_records[record], g)
                 if wanted is not None and record in wanted:
                     found[record] = g
                 if useful is not None and record not in useful:
@@ -159,8 +162,8 @@ def sweep(roots: dict[Record, Any], *, retain_graph: bool, create_graph: bool, l
                     slot = None
                     if to_slots and not isinstance(parent, Record):
                         own = parent.leaf
-                        if own is None or own.slot is None or mode.listener is not None or handed:
-                            if not leaf_of(parent).present:
+                        if own is None or own.slot is None or own.hooks or mode.listener is not None or handed:
+                            if not (own is not None and own.hooks) and not leaf_of(parent).present:
                                 slot = mode.destination = slot_for_writing(parent)
                         elif not own.present:  # `slot_for_writing` where there is nobody to tell
                             slot = mode.destination = own.slot
@@ -178,13 +181,19 @@ def sweep(roots: dict[Record, Any], *, retain_graph: bool, create_graph: bool, l
                     if given is slot:
                         parent.leaf.present = True  # type: ignore[union-attr]
                     elif not isinstance(parent, Record):
-                        leaf(parent, given)
+                        if parent.leaf is not None and parent.leaf.hooks:
+                            late[parent] = elementwise.add(late[parent], given) if parent in late else given
+                        else:
+                            leaf(parent, given)
                     elif parent.grad is None:
                         parent.grad = given
                     else:
                         parent.grad = elementwise.add(parent.grad, given)
                 if not retain_graph:
                     record.kept, record.parents = None, ()
+            for handle, g in late.items():
+                assert handle.leaf is not None and handle.leaf.hooks is not None
+                leaf(handle, hooks.run(handle.leaf.hooks, g))
     finally:
         mode.destination = None
         for record in order:
@@ -209,6 +218,8 @@ def backward(root: Handle, gradient: Any, *, retain_graph: bool, create_graph: b
         if not root.needs_grad:
             raise GraphError("element 0 of tensors does not require grad and does not have a grad_fn: "
                              "nothing that it was made from has requires_grad=True, or it was made under no_grad()")
+        if root.leaf is not None and root.leaf.hooks:
+            gradient = hooks.run(root.leaf.hooks, gradient)
         take(root, gradient)
         live.gradients.value += 1
         return
@@ -229,7 +240,7 @@ def gradients(outputs: Sequence[Handle], inputs: Sequence[Handle], seeds: Sequen
     with GradMode(create_graph):
         for output, seed in zip(outputs, seeds, strict=True):
             if output.record is None:
-                if output in places:
+                if any(output is place for place in places):
                     take(output, seed)
             else:
                 roots[output.record] = elementwise.add(roots[output.record], seed) if output.record in roots else seed

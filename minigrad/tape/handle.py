@@ -32,7 +32,7 @@ def address_of(array: Array) -> int:
 class Leaf:
     """Where a leaf's gradient is kept: a slot that lives as long as the leaf and is written by backward, eager or captured."""
 
-    __slots__ = ("slot", "present", "linked", "handed", "norm", "normed", "shared_clock")
+    __slots__ = ("slot", "present", "linked", "handed", "norm", "normed", "shared_clock", "hooks")
 
     def __init__(self, slot: Handle | None = None) -> None:
         self.slot = slot
@@ -42,12 +42,13 @@ class Leaf:
         self.norm: Handle | None = None  # the norm over a group of gradients, this one among them
         self.normed = -1  # and the version of the slot when it was taken
         self.shared_clock = False  # whether an optimiser has given the leaf its clock
+        self.hooks: dict[int, Any] | None = None  # called with the gradient before it is added
 
 
 class Handle:
     """What the tape needs of a Tensor; `minigrad.tape.tensor.Tensor` adds what people need."""
 
-    __slots__ = ("array", "address", "spec", "clock", "needs_grad", "record", "leaf", "weak", "__weakref__")
+    __slots__ = ("array", "address", "spec", "clock", "needs_grad", "record", "leaf", "weak", "kin", "__weakref__")
 
     #: The public class, set where it is defined.
     concrete: ClassVar[type[Handle]]
@@ -60,6 +61,25 @@ class Handle:
     record: Record | None
     leaf: Leaf | None
     weak: bool  # plain NumPy input: takes the dtype of the Tensor that it meets
+    kin: Kin  # the views of one memory; not set where there are none
+
+
+class Kin:
+    """The Tensors on one memory, so that a write through one of them can tell the graph of the others."""
+
+    __slots__ = ("root", "members")
+
+    def __init__(self, first: Handle) -> None:
+        self.root = twin(first)  # stands for the whole memory, even when the Tensor that owned it is gone
+        self.root.record, self.root.needs_grad = first.record, first.needs_grad
+        self.members: list[weakref.ref[Handle]] = [weakref.ref(first)]
+
+    def join(self, other: Handle) -> None:
+        """Count `other` in."""
+        if len(self.members) > 32:
+            self.members = [member for member in self.members if member() is not None]
+        self.members.append(weakref.ref(other))
+        other.kin = self
 
 
 def wrap(array: Array, spec: Spec, clock: list[int] | None = None, weak: bool = False) -> Any:
@@ -90,9 +110,17 @@ def twin(handle: Handle) -> Any:
     return other
 
 
-def view(handle: Handle, spec: Spec) -> Any:
-    """A Tensor on the same memory with another shape."""
-    return wrap(handle.array.reshape(spec.shape), spec, handle.clock)
+def view(handle: Handle, spec: Spec, start: int = 0) -> Any:
+    """A Tensor on the same memory with another shape: all of it, or a run of elements from `start` on."""
+    if spec.size == handle.spec.size:
+        other = wrap(handle.array.reshape(spec.shape), spec, handle.clock)
+    else:
+        other = wrap(handle.array.reshape(-1)[start:start + spec.size].reshape(spec.shape), spec, handle.clock)
+    kin = getattr(handle, "kin", None)
+    if kin is None:
+        kin = handle.kin = Kin(handle)
+    kin.join(other)
+    return other
 
 
 def empty(spec: Spec) -> Any:

@@ -50,9 +50,6 @@ class Mode:
         self.destination: Handle | None = None  # a leaf's gradient slot that the next op with its spec writes into
         self.path = ""  # of the module that is running: for error texts, records and programs
 
-    def ticked(self, clock: list[int]) -> None:
-        """An optimiser moved the version of its parameters."""
-
 
 _PACKAGE = str(Path(__file__).parents[1])
 
@@ -100,6 +97,11 @@ class GradMode(ContextDecorator):
 def no_grad() -> GradMode:
     """Do not record ops for backward, inside a `with` block or a decorated function."""
     return GradMode(False)
+
+
+def inference_mode(mode: bool = True) -> GradMode:
+    """As `no_grad`, under PyTorch's other name."""
+    return GradMode(not mode)
 
 
 def enable_grad() -> GradMode:

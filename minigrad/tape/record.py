@@ -8,7 +8,6 @@ import numpy as np
 
 from minigrad import config
 from minigrad.errors import DtypeError, GraphError, MinigradError, ShapeError
-from minigrad.ops import rules
 from minigrad.ops.op import SCRATCH, Op, Plan
 from minigrad.ops.reduce import cast
 from minigrad.ops.spec import Spec
@@ -22,7 +21,7 @@ _serial = count()
 class Record:
     """One op that ran: its inputs' places in the graph, and the values that its rules named."""
 
-    __slots__ = ("op", "mask", "parents", "kept", "versions", "attributes", "specs", "serial", "grad", "path")
+    __slots__ = ("op", "mask", "parents", "kept", "versions", "attributes", "specs", "serial", "grad", "path", "__weakref__")
 
     op: Op
     mask: int  # bit i: input i needs a gradient and has a rule
@@ -77,11 +76,11 @@ def constant(value: float, dtype: np.dtype[Any]) -> Any:
 def _plan(op: Op, inputs: tuple[Handle, ...], attributes: dict[str, Any], key: Any, mode: Mode) -> tuple[Plan, tuple[Handle, ...]]:
     """The plan of a call not seen before; weak inputs are cast to the dtype of the others first."""
     strong = next((x.spec.dtype for x in inputs if x.spec.is_float and not x.weak), None)
-    wants_float = op.shape is rules.elementwise or op.shape is rules.product or op.shape is rules.linear
-    if strong is not None and any(x.weak and (x.spec.is_float or wants_float) and x.spec.dtype != strong for x in inputs):
-        from_weak = tuple(cast(x, dtype=strong) if x.weak and (x.spec.is_float or wants_float) else x for x in inputs)
-        key = (*[x.spec for x in from_weak], *attributes.items())
-        return (op.plans[key], from_weak) if key in op.plans else _plan(op, from_weak, attributes, key, mode)
+    if strong is not None:
+        from_weak = tuple([cast(x, dtype=strong) if x.weak and i not in op.integers and x.spec.dtype != strong else x for i, x in enumerate(inputs)])
+        if any(a is not b for a, b in zip(from_weak, inputs, strict=True)):
+            key = (*[x.spec for x in from_weak], *attributes.items())
+            return (op.plans[key], from_weak) if key in op.plans else _plan(op, from_weak, attributes, key, mode)
     specs = tuple(x.spec for x in inputs)
     try:
         plan = op.plan(specs, attributes)
@@ -89,8 +88,7 @@ def _plan(op: Op, inputs: tuple[Handle, ...], attributes: dict[str, Any], key: A
         if mode.path and isinstance(error, ShapeError | DtypeError) and not str(error).startswith("in "):
             raise type(error)(f"in {mode.path}: {error}") from None
         raise
-    op.plans[key] = plan
-    return plan, inputs
+    return op.remember(key, plan), inputs
 
 
 def call(op: Op, *inputs: Any, **attributes: Any) -> Any:
@@ -182,10 +180,25 @@ def call(op: Op, *inputs: Any, **attributes: Any) -> Any:
     return out
 
 
+def attach(out: Handle, op: Op, inputs: tuple[Handle, ...], attributes: dict[str, Any]) -> None:
+    """Record `out`, whose memory holds the values already, as what `op` makes of `inputs`; the op's rules must need neither by value."""
+    mask = sum([bit for x, bit in zip(inputs, _BITS) if x.needs_grad]) & op.differentiable  # noqa: B905  the shorter one ends it
+    out.record, out.needs_grad = None, bool(mask)
+    if mask:
+        assert not op.positions(mask)
+        record = _new(Record)
+        record.op, record.mask, record.attributes = op, mask, attributes
+        record.parents = tuple([(x.record or x) if x.needs_grad else None for x in inputs])
+        record.kept, record.versions = [], []
+        record.specs = (*[x.spec for x in inputs], *attributes.items())
+        record.serial, record.grad, record.path = next(_serial), None, local.mode.path
+        out.record = record
+
+
 def _run(op: Op, plan: Plan, inputs: tuple[Handle, ...], mode: Mode) -> Handle | None:
     """The general form of a call: views, updates in place, temporaries, several kernels."""
     if plan.alias is not None:
-        return view(inputs[plan.alias], plan.outs[0])  # type: ignore[no-any-return]
+        return view(inputs[plan.alias], plan.outs[0], plan.start)  # type: ignore[no-any-return]
     if op.mutates and mode.grad and any(inputs[i].needs_grad for i in op.mutates):
         raise GraphError(f"{op.name}: a leaf Variable that requires grad is being used in an in-place operation: write it under mg.no_grad()")
     calls = plan.eager or plan.ready()

@@ -1,22 +1,24 @@
 """Tensor: an array, its gradient, and Python's operators; every operator is an op of `minigrad.ops`."""
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from minigrad import config
-from minigrad.errors import CaptureError, DeviceError, DtypeError, GraphError, ShapeError
-from minigrad.ops import activations, elementwise, matmul, reduce
+from minigrad.errors import CaptureError, DtypeError, GraphError, ShapeError
+from minigrad.ops import elementwise, reduce
 from minigrad.ops.spec import Shape, Spec
 from minigrad.tape import handle as handles
 from minigrad.tape import live
+from minigrad.tape.arithmetic import Arithmetic
 from minigrad.tape.backward import backward
 from minigrad.tape.handle import Array, Handle, Leaf, gradient, twin, wrap
 from minigrad.tape.mode import caller, local, no_grad
 from minigrad.tape.record import Record
+from minigrad.tape.reductions import Reductions
+from minigrad.tape.shaping import Shaping, sizes
 
 
 def _read(tensor: Tensor, how: str) -> Array:
@@ -27,7 +29,7 @@ def _read(tensor: Tensor, how: str) -> Array:
     return tensor.array
 
 
-class Tensor(Handle):
+class Tensor(Arithmetic, Reductions, Shaping):
     """An n-dimensional array that remembers how it was made. Make one with `mg.tensor`."""
 
     __slots__ = ()
@@ -134,7 +136,7 @@ class Tensor(Handle):
 
     def clone(self) -> Tensor:
         """A copy that gradients flow through."""
-        return elementwise.scale(self, by=1.0)  # type: ignore[no-any-return]
+        return elementwise.clone(self)  # type: ignore[no-any-return]
 
     # ---- reading and writing
     def numpy(self) -> Array:
@@ -192,124 +194,6 @@ class Tensor(Handle):
             raise GraphError("only leaf Tensors can be copied or pickled: detach() this one first")
         return _rebuilt, (type(self) if type(self) is not Gradient else Tensor, self.array.copy(), self.requires_grad)
 
-    # ---- shape and dtype
-    def reshape(self, *shape: Any) -> Tensor:
-        """A view with another shape; one size may be -1."""
-        return reduce.reshape(self, shape=_sizes(shape))  # type: ignore[no-any-return]
-
-    view = reshape
-
-    def expand(self, *shape: Any) -> Tensor:
-        """The values repeated to a shape, as numpy.broadcast_to."""
-        return reduce.expand(self, shape=_sizes(shape))  # type: ignore[no-any-return]
-
-    def astype(self, dtype: Any) -> Tensor:
-        """The values in another dtype; itself if it has that dtype."""
-        return self if self.dtype == np.dtype(dtype) else reduce.cast(self, dtype=np.dtype(dtype))
-
-    def float(self) -> Tensor:
-        """The values in float32."""
-        return self.astype(config.float32)
-
-    def double(self) -> Tensor:
-        """The values in float64."""
-        return self.astype(config.float64)
-
-    def to(self, target: Any) -> Tensor:
-        """Another dtype; or the device "cpu", the only one there is."""
-        if isinstance(target, str) and not hasattr(np, target):
-            if target.split(":")[0] != "cpu":
-                raise DeviceError(f"device {target!r}: minigrad computes on the CPU, use \"cpu\"")
-            return self
-        return self.astype(target)
-
-    @property
-    def T(self) -> Tensor:  # noqa: N802  NumPy's name
-        """The transpose of a matrix, as a copy."""
-        return reduce.transpose(self)  # type: ignore[no-any-return]
-
-    # ---- reductions and functions
-    def sum(self, axis: Any = None, keepdims: bool = False, *, dim: Any = None, keepdim: bool = False) -> Tensor:
-        """The sum over an axis, several, or all."""
-        return reduce.sum(self, **_axes(axis, dim, keepdims or keepdim))  # type: ignore[no-any-return]
-
-    def mean(self, axis: Any = None, keepdims: bool = False, *, dim: Any = None, keepdim: bool = False) -> Tensor:
-        """The mean over an axis, several, or all."""
-        return reduce.mean(self, **_axes(axis, dim, keepdims or keepdim))  # type: ignore[no-any-return]
-
-    def exp(self) -> Tensor:
-        return elementwise.exp(self)  # type: ignore[no-any-return]
-
-    def log(self) -> Tensor:
-        return elementwise.log(self)  # type: ignore[no-any-return]
-
-    def tanh(self) -> Tensor:
-        return activations.tanh(self)  # type: ignore[no-any-return]
-
-    def sigmoid(self) -> Tensor:
-        return activations.sigmoid(self)  # type: ignore[no-any-return]
-
-    def relu(self) -> Tensor:
-        return activations.relu(self)  # type: ignore[no-any-return]
-
-    # ---- operators
-    def __neg__(self) -> Tensor:
-        return elementwise.neg(self)  # type: ignore[no-any-return]
-
-    def __add__(self, other: Any) -> Tensor:
-        return elementwise.add(self, other)  # type: ignore[no-any-return]
-
-    def __radd__(self, other: Any) -> Tensor:
-        return elementwise.add(other, self)  # type: ignore[no-any-return]
-
-    def __sub__(self, other: Any) -> Tensor:
-        return elementwise.sub(self, other)  # type: ignore[no-any-return]
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return elementwise.sub(other, self)  # type: ignore[no-any-return]
-
-    def __mul__(self, other: Any) -> Tensor:
-        return elementwise.mul(self, other)  # type: ignore[no-any-return]
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return elementwise.mul(other, self)  # type: ignore[no-any-return]
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return elementwise.div(self, other)  # type: ignore[no-any-return]
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return elementwise.div(other, self)  # type: ignore[no-any-return]
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return matmul.matmul_nn(self, other)  # type: ignore[no-any-return]
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return matmul.matmul_nn(other, self)  # type: ignore[no-any-return]
-
-    def __iadd__(self, other: Any) -> Self:
-        return self._updated(elementwise.add(self, other))
-
-    def __isub__(self, other: Any) -> Self:
-        return self._updated(elementwise.sub(self, other))
-
-    def __imul__(self, other: Any) -> Self:
-        return self._updated(elementwise.mul(self, other))
-
-    def __itruediv__(self, other: Any) -> Self:
-        return self._updated(elementwise.div(self, other))
-
-    def _updated(self, result: Any) -> Self:
-        """What an augmented assignment leaves: a leaf is written in place, a result gives way to a new one."""
-        if self.record is not None:
-            return result  # type: ignore[no-any-return]
-        if self.needs_grad and local.mode.grad:
-            raise GraphError("a leaf Variable that requires grad is being used in an in-place operation: write it under mg.no_grad()")
-        self.copy_(result)
-        return self
-
-    __hash__ = object.__hash__
-
-
 class Gradient(Tensor):
     """What `.grad` gives: a Tensor on a slot that the next backward writes, so its array and its views are copies."""
 
@@ -322,25 +206,15 @@ class Gradient(Tensor):
         return self.clone()
 
     def reshape(self, *shape: Any) -> Tensor:
-        return reduce.reshape(self.clone(), shape=_sizes(shape))  # type: ignore[no-any-return]
+        return reduce.reshape(self.clone(), shape=sizes(shape))  # type: ignore[no-any-return]
 
     view = reshape
 
     def expand(self, *shape: Any) -> Tensor:
-        return reduce.expand(self.clone(), shape=_sizes(shape))  # type: ignore[no-any-return]
+        return reduce.expand(self.clone(), shape=sizes(shape))  # type: ignore[no-any-return]
 
 
 Handle.concrete = Tensor
-
-
-def _sizes(shape: Sequence[Any]) -> Shape:
-    given = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
-    return tuple(operator.index(n) for n in given)
-
-
-def _axes(axis: Any, dim: Any, keepdims: bool) -> dict[str, Any]:
-    chosen = axis if dim is None else dim
-    return {"axis": tuple(chosen) if isinstance(chosen, list) else chosen, "keepdims": keepdims}
 
 
 def seed(root: Handle, gradient: Any) -> Any:
@@ -399,7 +273,7 @@ def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tens
 
 def _filled(fill: Callable[[Shape, Any], Array]) -> Callable[..., Tensor]:
     def make(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-        return tensor(fill(_sizes(shape), dtype or config.get_default_dtype()), requires_grad=requires_grad)
+        return tensor(fill(sizes(shape), dtype or config.get_default_dtype()), requires_grad=requires_grad)
 
     return make
 
