@@ -1,4 +1,4 @@
-"""Compiled code on disk: one file an entry, under a directory that a change of any kernel source, of Numba or of the CPU renames.
+"""Compiled code on disk: one file an entry, whose name a change of any source file behind it, of Numba or of the CPU changes.
 
 Numba's own cache does not see a change in another file, cannot key a closure over a dispatcher, and raises on a damaged or full
 directory. This store sits behind the same two calls that Numba makes (`load_overload`, `save_overload`), so it needs neither a
@@ -7,6 +7,7 @@ and a compilation, never an error. The files are pickles, so the directory must 
 """
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import pickle
@@ -49,17 +50,53 @@ class Stats:
 stats = Stats()
 
 
-def source_hash() -> str:
-    """Hash of every file of this package: what a cached entry may have been compiled from."""
+PACKAGE = __name__.rpartition(".")[0]
+
+
+@cache
+def _imports(module: str) -> frozenset[str]:
+    """The module and all that it imports of this package, and what those import."""
+    found, waiting = {module}, [module]
+    while waiting:
+        tree = ast.parse((Path(__file__).parent / f"{waiting.pop()}.py").read_text())
+        named = [[node.module] if node.module else [name.name for name in node.names]
+                 for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 1]
+        new = {name for names in named for name in names} - found
+        found |= new
+        waiting += new
+    return frozenset(found)
+
+
+def _ingredients(value: Any) -> tuple[set[str], list[str]]:
+    """The files of this package that a kernel is made of, and whatever else stands in the closures of its factories, as text."""
+    plain = getattr(value, "py_func", value)
+    module, name = getattr(plain, "__module__", None) or "", getattr(plain, "__qualname__", None)
+    files = {module.removeprefix(f"{PACKAGE}.")} if module.startswith(f"{PACKAGE}.") else set()
+    others = [] if files else [f"{module}.{name}" if name else repr(value)]
+    for cell in getattr(plain, "__closure__", None) or ():
+        more, texts = _ingredients(cell.cell_contents)
+        files |= more
+        others += texts
+    return files, others
+
+
+@cache
+def _digest(modules: frozenset[str]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for module in sorted(modules):
+        digest.update(module.encode() + b"\0" + (Path(__file__).parent / f"{module}.py").read_bytes())
     return digest.hexdigest()
+
+
+def sources(kernel: Any) -> str:
+    """Hash of every file of this package that the kernel may have been compiled from, and of what its factory was given."""
+    files, others = _ingredients(kernel)
+    return _digest(frozenset[str]().union(*map(_imports, files | {"abi", "_jit"}))) + ",".join(others)
 
 
 @cache
 def directory() -> Path:
-    """Where this build's entries live: MINIGRAD_CACHE_DIR, else XDG_CACHE_HOME/minigrad, else ~/.cache/minigrad."""
+    """Where the entries of this CPU and this Numba live: MINIGRAD_CACHE_DIR, else XDG_CACHE_HOME/minigrad, else ~/.cache/minigrad."""
     given = os.environ.get("MINIGRAD_CACHE_DIR")
     if given:
         root = Path(given)
@@ -67,7 +104,7 @@ def directory() -> Path:
         home = os.environ.get("XDG_CACHE_HOME")
         root = (Path(home) if home else Path("~/.cache").expanduser()) / "minigrad"
     host = f"{binding.get_host_cpu_name()}:{binding.get_host_cpu_features().flatten()}"
-    build = f"{source_hash()}:{numba.__version__}:{llvmlite.__version__}:{host}"
+    build = f"{numba.__version__}:{llvmlite.__version__}:{host}"
     return root / hashlib.sha256(build.encode()).hexdigest()[:24]
 
 
@@ -88,10 +125,11 @@ def _usable() -> bool:
 
 
 class Store(_Cache):  # type: ignore[misc]
-    """The cache of one compiled function, known by `name` instead of by bytecode."""
+    """The cache of one compiled function, known by `name` and by the files that `function` comes from instead of by bytecode."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, function: Any) -> None:
         self._name = name
+        self._sources = sources(function)
         self._started = 0.0
 
     @property
@@ -108,7 +146,7 @@ class Store(_Cache):  # type: ignore[misc]
         self._path(None).unlink(missing_ok=True)
 
     def _path(self, sig: object) -> Path:
-        return directory() / (hashlib.sha256(f"{self._name}:{sig}".encode()).hexdigest()[:32] + ".entry")
+        return directory() / (hashlib.sha256(f"{self._name}:{sig}:{self._sources}".encode()).hexdigest()[:32] + ".entry")
 
     def load_overload(self, sig: object, target_context: Any) -> Any:
         target_context.refresh()

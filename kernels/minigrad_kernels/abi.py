@@ -202,7 +202,7 @@ class Entry:
         body = _jit.named(re.sub(r"\W+", "_", f"entry_{self.name}_{self.layout.text}"))(scope["uniform"])
         compiled = CFunc(body, (ENTRY.args, ENTRY.return_type), {}, dict(_jit.POLICY))
         if self.stored:
-            compiled._cache = _cache.Store(f"{self.name}|{self.layout!r}")
+            compiled._cache = _cache.Store(f"{self.name}|{self.layout!r}", self.kernel)
         compiled.compile()
         return compiled
 

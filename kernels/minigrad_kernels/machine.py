@@ -202,7 +202,7 @@ def loop(program: int, length: int, first: int, steps: int, part: int, parts: in
 
 def compiled(function: Any, name: str, count: int) -> Any:
     """`function` of `count` int64 arguments, compiled or loaded once and called from Python without any look-up by type."""
-    function._cache = _cache.Store(name)
+    function._cache = _cache.Store(name, function)
     function.compile(types.intp(*[types.intp] * count))
     function.disable_compile()
     return function

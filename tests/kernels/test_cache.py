@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
-from minigrad_kernels import _cache, _jit, abi, machine
+from minigrad_kernels import _cache, _jit, abi, activations, elementwise, machine, matmul
 
 CHECKOUT = Path(__file__).parents[2]
 FLOAT64 = np.dtype(np.float64)
@@ -85,11 +85,20 @@ def test_without_a_setting_the_cache_is_under_xdgs(root: Path, monkeypatch: pyte
     assert _cache.directory().parent == root / "xdg" / "minigrad"
 
 
-def test_another_source_is_another_directory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = _cache.directory()
-    monkeypatch.setattr(_cache, "source_hash", lambda: "edited")
-    forget()
-    assert _cache.directory() != before
+def test_another_source_is_another_entry(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert compute() == COMPILED
+    monkeypatch.setattr(_cache, "sources", lambda *functions: "edited")
+    assert compute() == COMPILED
+    assert len(entries(root)) == 2
+
+
+def test_a_kernel_depends_on_the_files_that_it_is_made_from_and_on_no_others() -> None:
+    files, _ = _cache._ingredients(activations.sigmoid_grad)
+    assert files == {"activations", "loops"}
+    behind = frozenset[str]().union(*map(_cache._imports, files))
+    assert {"_exp_log", "simd", "_vector", "_jit"} <= behind and not behind & {"matmul", "losses", "update"}
+    assert _cache.sources(activations.tanh) != _cache.sources(matmul.matmul)
+    assert _cache.sources(elementwise.add.both) != _cache.sources(elementwise.sub.both)  # one file, another operator
 
 
 @pytest.mark.parametrize("spoil", [
