@@ -11,8 +11,8 @@ from minigrad.ops.activations import tanh as tanh
 from minigrad.ops.losses import mse, softmax_cross_entropy
 from minigrad.ops.losses import softmax as _softmax
 from minigrad.ops.matmul import linear as linear
-from minigrad.ops.reduce import cast
 from minigrad.ops.residual import residual as residual
+from minigrad.ops.shape import cast
 from minigrad.tape.handle import Handle
 from minigrad.tape.record import lift
 from minigrad.tape.tensor import Tensor

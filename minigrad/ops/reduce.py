@@ -1,4 +1,4 @@
-"""Sums, means, and the ops that change a shape."""
+"""Sums and means."""
 from __future__ import annotations
 
 from typing import Any
@@ -9,8 +9,8 @@ from minigrad.ops import rules
 from minigrad.ops.elementwise import scale
 from minigrad.ops.op import Value, op, per_element
 from minigrad.ops.samples import several, shaped
-from minigrad.ops.spec import Shape, Spec
-from minigrad_kernels import elementwise as elementwise_kernels
+from minigrad.ops.shape import expand, reshape
+from minigrad.ops.spec import Spec
 from minigrad_kernels import reduce as kernels
 
 _AXES = several(shaped((3, 4, 5)), shaped((3, 4, 5), axis=0), shaped((3, 4, 5), axis=-1, keepdims=True), shaped((3, 4, 5), axis=(0, 2)),
@@ -45,48 +45,3 @@ def mean(x: Value, *, axis: int | tuple[int, ...] | None = None, keepdims: bool 
 @mean.vjp("x")
 def _(g: Value, x_spec: Spec, axis: Any) -> Value:
     return _restore(scale(g, by=g.spec.size / x_spec.size), x_spec, axis)
-
-
-@op(shape=rules.expand, samples=several(shaped((3, 1), shape=(2, 3, 4)), shaped((), shape=(2, 3)), shaped((4,), shape=(3, 4)),
-                                        shaped((2, 1, 3, 1), shape=(2, 5, 3, 7)), shaped((2, 3), shape=(2, 3))))
-def expand(x: Value, *, shape: Shape) -> Value:
-    """x repeated to `shape`, as numpy.broadcast_to."""
-    return np.broadcast_to(x, shape)
-
-
-@expand.vjp("x")
-def _(g: Value) -> Value:
-    return g  # the engine sums over what was repeated
-
-
-@op(shape=rules.reshape, samples=several(shaped((3, 4), shape=(2, 6)), shaped((3, 4), shape=(-1,)), shaped((1,), shape=())))
-def reshape(x: Value, *, shape: Shape) -> Value:
-    """A view of x with another shape; one size may be -1."""
-    return np.reshape(x, shape)
-
-
-@reshape.vjp("x")
-def _(g: Value, x_spec: Spec) -> Value:
-    return reshape(g, shape=x_spec.shape)
-
-
-@op(kernel=kernels.transpose, shape=rules.transpose, samples=several(shaped((3, 4)), shaped((33, 65))))
-def transpose(x: Value) -> Value:
-    """The transpose of a matrix, as a copy."""
-    return np.transpose(x)
-
-
-@transpose.vjp("x")
-def _(g: Value) -> Value:
-    return transpose(g)
-
-
-@op(kernel=elementwise_kernels.cast, shape=rules.cast, samples=shaped((3, 4), dtype=np.float64))
-def cast(x: Value, *, dtype: Any) -> Value:
-    """x in another dtype, rounded to nearest."""
-    return x.astype(np.result_type(dtype, x.dtype) if np.iscomplexobj(x) else dtype)
-
-
-@cast.vjp("x")
-def _(g: Value, x_spec: Spec) -> Value:
-    return cast(g, dtype=x_spec.dtype)

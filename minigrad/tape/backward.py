@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from minigrad.errors import GraphError, SavedValueError
 from minigrad.ops import elementwise, reduce
+from minigrad.ops import shape as shapes
 from minigrad.ops.spec import Shape
 from minigrad.tape import hooks, live
 from minigrad.tape.handle import Handle, Leaf, handed, slot_for_writing, twin
@@ -80,7 +81,7 @@ def unbroadcast(g: Any, shape: Shape) -> Any:
     lead = len(g.spec.shape) - len(shape)
     axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and g.spec.shape[lead + i] != 1)
     g = reduce.sum(g, axis=axes, keepdims=False) if axes else g
-    return g if g.spec.shape == shape else reduce.reshape(g, shape=shape)
+    return g if g.spec.shape == shape else shapes.reshape(g, shape=shape)
 
 
 def accumulate(handle: Handle, g: Any) -> None:

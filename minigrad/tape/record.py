@@ -9,7 +9,7 @@ import numpy as np
 from minigrad import config
 from minigrad.errors import DtypeError, GraphError, MinigradError, ShapeError
 from minigrad.ops.op import SCRATCH, Op, Plan
-from minigrad.ops.reduce import cast
+from minigrad.ops.shape import cast
 from minigrad.ops.spec import Spec
 from minigrad.tape.handle import Handle, empty, twin, view, wrap
 from minigrad.tape.mode import Mode, local

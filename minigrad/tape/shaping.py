@@ -9,7 +9,7 @@ import numpy as np
 
 from minigrad import config
 from minigrad.errors import DeviceError
-from minigrad.ops import reduce
+from minigrad.ops import shape as shapes
 from minigrad.ops.spec import Shape
 from minigrad.tape.handle import Handle
 
@@ -30,17 +30,17 @@ class Shaping(Handle):
 
     def reshape(self, *shape: Any) -> Tensor:
         """A view with another shape; one size may be -1."""
-        return reduce.reshape(self, shape=sizes(shape))  # type: ignore[no-any-return]
+        return shapes.reshape(self, shape=sizes(shape))  # type: ignore[no-any-return]
 
     view = reshape
 
     def expand(self, *shape: Any) -> Tensor:
         """The values repeated to a shape, as numpy.broadcast_to."""
-        return reduce.expand(self, shape=sizes(shape))  # type: ignore[no-any-return]
+        return shapes.expand(self, shape=sizes(shape))  # type: ignore[no-any-return]
 
     def astype(self, dtype: Any) -> Tensor:
         """The values in another dtype; itself if it has that dtype."""
-        return self if self.spec.dtype == np.dtype(dtype) else reduce.cast(self, dtype=np.dtype(dtype))  # type: ignore[return-value]
+        return self if self.spec.dtype == np.dtype(dtype) else shapes.cast(self, dtype=np.dtype(dtype))  # type: ignore[return-value]
 
     def float(self) -> Tensor:
         """The values in float32."""
@@ -61,4 +61,4 @@ class Shaping(Handle):
     @property
     def T(self) -> Tensor:  # noqa: N802  NumPy's name
         """The transpose of a matrix, as a copy."""
-        return reduce.transpose(self)  # type: ignore[no-any-return]
+        return shapes.transpose(self)  # type: ignore[no-any-return]

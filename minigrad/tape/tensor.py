@@ -8,7 +8,8 @@ import numpy as np
 
 from minigrad import config
 from minigrad.errors import CaptureError, DtypeError, GraphError, ShapeError
-from minigrad.ops import elementwise, reduce
+from minigrad.ops import elementwise
+from minigrad.ops import shape as shapes
 from minigrad.ops.spec import Shape, Spec
 from minigrad.tape import handle as handles
 from minigrad.tape import live
@@ -180,7 +181,7 @@ class Tensor(Arithmetic, Reductions, Shaping):
         if given.spec.shape != self.spec.shape:
             raise ShapeError(f"copy_: the Tensor has shape {self.shape}, the source {given.spec.shape}")
         if given.spec is not self.spec:
-            given = reduce.cast(given, dtype=self.dtype)
+            given = shapes.cast(given, dtype=self.dtype)
         if self.record is None:
             with no_grad():
                 elementwise.copy_(self, given)
@@ -206,12 +207,12 @@ class Gradient(Tensor):
         return self.clone()
 
     def reshape(self, *shape: Any) -> Tensor:
-        return reduce.reshape(self.clone(), shape=sizes(shape))  # type: ignore[no-any-return]
+        return shapes.reshape(self.clone(), shape=sizes(shape))  # type: ignore[no-any-return]
 
     view = reshape
 
     def expand(self, *shape: Any) -> Tensor:
-        return reduce.expand(self.clone(), shape=sizes(shape))  # type: ignore[no-any-return]
+        return shapes.expand(self.clone(), shape=sizes(shape))  # type: ignore[no-any-return]
 
 
 Handle.concrete = Tensor
