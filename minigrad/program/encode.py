@@ -7,8 +7,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from minigrad.ops.spec import Spec
-from minigrad.program.plan import Instruction, Layout, Storage, allocate
-from minigrad.program.record import Ran
+from minigrad.program.plan import Instruction, Layout, Source, Storage, allocate
 from minigrad.tape.slab import aligned
 from minigrad_kernels import abi, feed, machine
 from minigrad_kernels.abi import entry
@@ -40,8 +39,10 @@ class Program:
     """A captured step as data: words, arena and state, and what has to outlive them."""
 
     def __init__(self, layout: Layout, arguments: list[Spec]) -> None:
-        self.instructions = [*layout.compute, *layout.commit]
-        order = [i.operands for i in self.instructions]
+        instructions = [*layout.compute, *layout.commit]
+        self.steps = [i.step for i in instructions]
+        self.sources = [i.source for i in instructions]
+        order = [i.operands for i in instructions]
         self.arena_bytes = allocate(order, layout.arguments, [storage for storage, _ in layout.results])
         self.arena = aligned(self.arena_bytes, UINT8)
         self._arena = int(self.arena.ctypes.data)
@@ -51,8 +52,8 @@ class Program:
         needs_scratch = any(s is None for operands in order for s in operands)
         self._room = aligned(machine.MAX_WORKERS * abi.SCRATCH_BYTES if needs_scratch else 0, UINT8)
         self._scratch = int(self._room.ctypes.data)
-        self._owners = [s.owner for operands in order for s in operands if s is not None and s.owner is not None]
-        self._owners += [storage.owner for storage, _ in layout.results if storage.owner is not None]
+        owners = [s.owner for operands in (*order, [storage for storage, _ in layout.results]) for s in operands if s is not None]
+        self._owners = list({id(owner): owner for owner in owners if owner is not None}.values())
 
         words: list[int] = []
         seconds: list[float] = []
@@ -60,7 +61,7 @@ class Program:
         self.feeds = [self._border(words, starts, seconds, feed.feed, FEED, storage, spec)
                       for storage, spec in zip(layout.arguments, arguments, strict=True)]
         first = len(starts)
-        for instruction in self.instructions:
+        for instruction in instructions:
             starts.append(len(words))
             seconds.append(_seconds(instruction))
             self._append(words, instruction)
@@ -68,7 +69,7 @@ class Program:
         self.words = np.array(words, np.int64)
         self.first = first
         self.starts = starts
-        self._share(seconds, [None] * first + [*self.instructions] + [None] * len(self.emits))
+        self._share(seconds, [None] * first + [*instructions] + [None] * len(self.emits))
         self.address = int(self.words.ctypes.data)
         self.results = [(border.base, border.spec) for border in self.emits]
         self.native = machine.calls().run
@@ -118,9 +119,9 @@ class Program:
         gain = sum(s for s, mine in zip(seconds, shared, strict=True) if mine)
         self.worth_sharing = gain > 20 * barriers * BARRIER_SECONDS
 
-    def source_at(self, at: int) -> Ran:
+    def source_at(self, at: int) -> Source:
         """The op behind the instruction at this word."""
-        return self.instructions[self.starts.index(at) - self.first].source
+        return self.sources[self.starts.index(at) - self.first]
 
     @property
     def nbytes(self) -> int:

@@ -5,9 +5,9 @@ from bisect import bisect_left, insort
 from typing import NamedTuple
 
 from minigrad.errors import CaptureError
-from minigrad.ops.op import SCRATCH, Step
-from minigrad.ops.spec import Spec
-from minigrad.program.record import Ran
+from minigrad.ops.op import SCRATCH, Op, Step
+from minigrad.ops.spec import Shape, Spec
+from minigrad.program.record import Operand, Ran
 from minigrad.tape.handle import Handle
 from minigrad_kernels._host import CACHE_LINE
 
@@ -27,12 +27,21 @@ class Storage:
         self.offset = -1
 
 
+class Source(NamedTuple):
+    """The op behind some instructions, for people."""
+
+    op: Op
+    path: str
+    line: str
+    shapes: tuple[Shape, ...]
+
+
 class Instruction(NamedTuple):
     """One kernel call: its step of a plan, and the storage of each operand."""
 
     step: Step
     operands: tuple[Storage | None, ...]  # None is scratch
-    source: Ran
+    source: Source
 
 
 class Layout(NamedTuple):
@@ -45,7 +54,7 @@ class Layout(NamedTuple):
     written: list[Handle]  # Tensors outside the step that it changes
 
 
-def lay_out(ran: list[Ran], slots: set[int], arguments: list[Handle], results: list[Handle]) -> Layout:
+def lay_out(ran: list[Ran], slots: set[int], arguments: list[Operand], results: list[Operand]) -> Layout:
     """Name the storage of every operand; put what commits behind all that computes. Raises CaptureError if that changes the result."""
     # What an op writes is the step's own, but for the gradient slots of leaves.
     places: dict[int, Storage] = {x.address: Storage(x.spec.nbytes) for x in arguments}
@@ -55,10 +64,10 @@ def lay_out(ran: list[Ran], slots: set[int], arguments: list[Handle], results: l
     written: list[Handle] = []
     late: list[Ran] = []
 
-    def place(x: Handle) -> Storage:
+    def place(x: Operand) -> Storage:
         found = places.get(x.address)
         if found is None:
-            found = places[x.address] = Storage(x.spec.nbytes, x.address, x)
+            found = places[x.address] = Storage(x.spec.nbytes, x.address, x.owner)
         return found
 
     for item in ran:
@@ -75,9 +84,10 @@ def lay_out(ran: list[Ran], slots: set[int], arguments: list[Handle], results: l
             operands.append(place(item.out))
         operands += [Storage(spec.nbytes) for spec in item.plan.temps]
         target = commit if item.op.commit else compute
-        written += [item.inputs[i] for i in item.op.mutates if places[item.inputs[i].address].address is not None]
+        written += [x.owner for x in (item.inputs[i] for i in item.op.mutates) if x.owner is not None]
+        source = Source(item.op, item.path, item.line, tuple([x.spec.shape for x in item.inputs]))
         for step in item.plan.steps:
-            target.append(Instruction(step, tuple([None if i == SCRATCH else operands[i] for i in step.operands]), item))
+            target.append(Instruction(step, tuple([None if i == SCRATCH else operands[i] for i in step.operands]), source))
         if item.op.commit:
             late.append(item)
         elif late:
@@ -85,8 +95,8 @@ def lay_out(ran: list[Ran], slots: set[int], arguments: list[Handle], results: l
     return Layout(compute, commit, given, [(place(x), x.spec) for x in results], written)
 
 
-def overlap(x: Handle, y: Handle) -> bool:
-    """Whether two Tensors share memory."""
+def overlap(x: Operand, y: Operand) -> bool:
+    """Whether two operands share memory."""
     return x.address < y.address + y.spec.nbytes and y.address < x.address + x.spec.nbytes
 
 

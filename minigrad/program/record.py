@@ -3,12 +3,30 @@ from __future__ import annotations
 
 import gc
 import weakref
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 from minigrad.errors import CaptureError
 from minigrad.ops.op import Op, Plan
+from minigrad.ops.spec import Spec
 from minigrad.tape.handle import Handle, Leaf, twin
 from minigrad.tape.mode import Listener, caller, local
+from minigrad_kernels._host import CACHE_LINE
+
+
+class Operand:
+    """Memory that an op read or wrote: an address, and what is there.
+
+    Memory made inside the step has an address of the recording's own, which no other memory of the step shares: the real one is free for
+    others as soon as eager mode lets go of it, and recording keeps nothing alive that eager mode would not.
+    """
+
+    __slots__ = ("address", "spec", "owner")
+
+    def __init__(self, address: int, spec: Spec, owner: Handle | None = None) -> None:
+        self.address = address
+        self.spec = spec
+        self.owner = owner  # keeps somebody else's memory alive; None for the step's own
 
 
 class Ran(NamedTuple):
@@ -16,17 +34,24 @@ class Ran(NamedTuple):
 
     op: Op
     plan: Plan
-    inputs: tuple[Handle, ...]
-    out: Handle | None
+    inputs: tuple[Operand, ...]
+    out: Operand | None
     path: str
     line: str
 
 
-class Recorder(Listener):
-    """Hears every op of a step. Keeps what it heard alive, so that during recording an address is one array."""
+#: Where the addresses of a recording begin: above all that a process can have.
+FIRST: Final = 1 << 62
 
-    def __init__(self) -> None:
+
+class Recorder(Listener):
+    """Hears every op of a step."""
+
+    def __init__(self, arguments: Sequence[Handle] = ()) -> None:
         self.items: list[Ran] = []
+        self._next = FIRST
+        self._own: dict[int, tuple[int, weakref.ref[Any]]] = {}  # by real address: that of the recording, and the array it holds for
+        self._others: dict[tuple[int, Spec], Operand] = {}
         self._made: list[tuple[weakref.ref[Handle], int]] = []
         self.clocks: list[list[int]] = []  # versions that optimisers moved
         self.fresh: dict[int, Leaf] = {}  # leaves whose gradient was set to None inside
@@ -34,15 +59,45 @@ class Recorder(Listener):
         self.slots: set[int] = set()  # addresses of gradients that were written
         self.leaves: dict[int, Leaf] = {}  # whose slots these are
         self.entry: dict[int, tuple[Leaf, bool]] = {}  # leaves whose gradient from before the step was looked at
+        self.arguments = [self._new(x) for x in arguments]
+
+    def _new(self, x: Handle) -> Operand:
+        """A place of its own for memory that the step makes."""
+        operand = Operand(self._next, x.spec)
+        self._next += max(CACHE_LINE, -(-x.spec.nbytes // CACHE_LINE) * CACHE_LINE)
+        self._own[x.address] = (operand.address, weakref.ref(x.array))
+        return operand
+
+    def operand(self, x: Handle) -> Operand:
+        """Where `x` is: memory that the step made, or somebody else's, which is kept alive from now on."""
+        own = self._own.get(x.address)
+        if own is not None:
+            if own[1]() is not None:
+                return Operand(own[0], x.spec)
+            del self._own[x.address]
+        found = self._others.get((x.address, x.spec))
+        if found is None:
+            found = self._others[x.address, x.spec] = Operand(x.address, x.spec, twin(x))
+        return found
 
     def ran(self, op: Op, plan: Plan, inputs: tuple[Handle, ...], out: Handle | None) -> None:
+        operands = tuple([self.operand(x) for x in inputs])
         made = None
         if out is not None:
-            # Twins, so that what the step keeps alive itself can be told from what is heard here.
-            made = twin(out)
             if out.address not in self.slots:
                 self._made.append((weakref.ref(out), len(self.items)))
-        self.items.append(Ran(op, plan, tuple([twin(x) for x in inputs]), made, local.mode.path, caller()))
+            if plan.alias is not None:
+                made = self._view(operands[plan.alias], out, out.address - inputs[plan.alias].address)
+            else:
+                made = self.operand(out) if out.address in self.slots else self._new(out)
+        self.items.append(Ran(op, plan, operands, made, local.mode.path, caller()))
+
+    def _view(self, base: Operand, out: Handle, shift: int) -> Operand:
+        if base.owner is not None:
+            return Operand(out.address, out.spec, base.owner)
+        if shift:
+            self._own[out.address] = (base.address + shift, weakref.ref(out.array))
+        return Operand(base.address + shift, out.spec)
 
     def cleared(self, leaf: Leaf) -> None:
         self.fresh[id(leaf)] = leaf
@@ -75,15 +130,9 @@ class Recorder(Listener):
         return next((self.items[i] for made, i in self._made if made() is not None), None)
 
 
-def signature(ran: list[Ran], arguments: list[Any]) -> list[Any]:
+def signature(ran: list[Ran]) -> list[Any]:
     """What a replay would do, comparable between two recordings: ops, plans, and where each operand comes from."""
-    labels: dict[int, Any] = {x.address: ("argument", i) for i, x in enumerate(arguments)}
-    lines: list[Any] = []
-    for index, item in enumerate(ran):
-        lines.append((item.op.name, item.plan.key, tuple([labels.get(x.address, x.address) for x in item.inputs])))
-        if item.out is not None:
-            labels.setdefault(item.out.address, ("made by", index))  # a view from its base's start has its base's label already
-    return lines
+    return [(item.op.name, item.plan.key, tuple([x.address for x in item.inputs]), item.out and item.out.address) for item in ran]
 
 
 def difference(before: list[Any], now: list[Any], recorder: Recorder) -> str:

@@ -16,7 +16,7 @@ from minigrad.ops.spec import Spec
 from minigrad.program.encode import Program
 from minigrad.program.fuse import fuse
 from minigrad.program.plan import lay_out
-from minigrad.program.record import Recorder, difference, signature
+from minigrad.program.record import Operand, Recorder, difference, signature
 from minigrad.program.tree import TENSOR, build, kinds
 from minigrad.tape import handle as handles
 from minigrad.tape import live
@@ -41,7 +41,9 @@ class Replay:
         self.program: Program | None = None
         self.changes = -1  # live.counter at the end of the last recording
         self.gradients = -1  # live.gradients when the leaves were last looked at
-        self.lines: tuple[Any, Any] | None = None  # what the last recording did, and the structure it returned
+        self.structure: Any = None  # of the results
+        self._lines: list[Any] | None = None  # what the last recording did, until there is a program
+        self._digest = 0  # a hash of it, and of the structure
         self._recorder: Recorder | None = None  # alive until the next one, so that one address means one array in both
         self._entry: dict[int, tuple[Leaf, bool]] = {}  # leaves whose gradient has to be there, or not, before a replay
         self._exit: list[tuple[Leaf, bool]] = []  # and is there, or not, after it
@@ -50,12 +52,6 @@ class Replay:
         self.clocks: list[list[int]] = []  # versions that a step moves
         self.seconds = 0.0  # of one step, measured
         self.busy = threading.Lock()
-
-    @property
-    def structure(self) -> Any:
-        """Of the results."""
-        assert self.lines is not None
-        return self.lines[1]
 
     def fits(self) -> bool:
         """Whether the leaves that it looks at have a gradient, or none, as when it was recorded."""
@@ -78,24 +74,28 @@ class Replay:
                 self.gradients = live.gradients.value
 
     # ---- recording
-    def learn(self, recorder: Recorder, arguments: list[Handle], outputs: list[Handle], structure: Any, changes: int) -> None:
+    def learn(self, recorder: Recorder, outputs: list[Operand], structure: Any, changes: int) -> None:
         """Take in one more recording; the program is made when it agrees with the one before.
 
         Raises CaptureError if they differ although nothing that a step may depend on has changed in between.
         """
-        lines = (signature(recorder.items, arguments), structure)
-        if self.lines is not None and lines != self.lines and self.changes == changes:
-            raise CaptureError(difference(self.lines[0], lines[0], recorder))
-        agreed = lines == self.lines
+        lines = signature(recorder.items)
+        digest = hash((tuple(lines), structure))
+        if self._lines is not None and digest != self._digest and self.changes == changes:
+            raise CaptureError(difference(self._lines, lines, recorder))
+        agreed = self.runs > 0 and digest == self._digest
         self.runs += 1
-        self.lines, self._entry, self.changes, self._recorder = lines, recorder.entry, live.counter.value, recorder
+        self._lines, self._digest, self.structure = lines, digest, structure
+        self._entry, self.changes, self._recorder = recorder.entry, live.counter.value, recorder
         if not agreed:
             self.program = None
+            recorder.items.clear()
             return
-        self._recorder = None
+        self._lines = self._recorder = None
         if self.program is not None:
             return  # something else had changed
-        layout = lay_out(fuse(recorder.items), recorder.slots, arguments, outputs)
+        layout = lay_out(fuse(recorder.items), recorder.slots, recorder.arguments, outputs)
+        recorder.items.clear()
         self.program = Program(layout, self.specs)
         self.gradients = -1
         leaves = {**recorder.leaves, **recorder.fresh}

@@ -109,7 +109,7 @@ class CapturedStep(Generic[P, R]):
         arguments: list[Any] = [wrap(np.array(a, order="C"), spec, weak=kind == ARRAY)
                                 for a, spec, kind in zip(arrays, replay.specs, kinds(structure), strict=True)]
         args, kwargs = build(structure, partial(next, iter(arguments)))
-        recorder, changes = Recorder(), live.counter.value
+        recorder, changes = Recorder(arguments), live.counter.value
         with listening(recorder):
             result = self.function(*args, **kwargs)
         shape, outputs = self._results(result)
@@ -118,9 +118,11 @@ class CapturedStep(Generic[P, R]):
         if leak is not None:
             raise CaptureError(f"{self.__name__} keeps the Tensor that {leak.op.name} made at {leak.line} beyond the step, where a replay would "
                                "leave its value as it is now: return it instead")
-        replay.learn(recorder, arguments, outputs, shape, changes)
         # Copies, so that what a replay returns and what a recording returns are both the caller's own.
         fresh = [wrap(x.array.copy(), x.spec) for x in outputs]
+        places = [recorder.operand(x) for x in outputs]
+        del outputs, arguments
+        replay.learn(recorder, places, shape, changes)
         return build(shape, partial(next, iter(fresh)))
 
     def _results(self, result: Any) -> tuple[Any, list[Any]]:
