@@ -42,6 +42,10 @@ class CaptureError(MinigradError, RuntimeError):
     """Something inside a captured step that a replay could not repeat."""
 
 
+class MemoryBudgetError(MinigradError, MemoryError):
+    """A captured step that does not fit into its memory budget, even when activations are computed again."""
+
+
 class StepBusyError(MinigradError, RuntimeError):
     """A captured step was called while another thread is running it."""
 

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from minigrad.ops.spec import Spec
-from minigrad.program.plan import Instruction, Layout, Source, Storage, allocate
+from minigrad.program.plan import Instruction, Layout, Source, Storage, arena_bytes
 from minigrad.tape.slab import aligned
 from minigrad_kernels import abi, feed, machine
 from minigrad_kernels.abi import entry
@@ -43,7 +43,8 @@ class Program:
         self.steps = [i.step for i in instructions]
         self.sources = [i.source for i in instructions]
         order = [i.operands for i in instructions]
-        self.arena_bytes = allocate(order, layout.arguments, [storage for storage, _ in layout.results])
+        self.clocks = [x.clock for x in layout.written]  # versions of what it changes
+        self.arena_bytes = arena_bytes(layout)
         self.arena = aligned(self.arena_bytes, UINT8)
         self._arena = int(self.arena.ctypes.data)
         self.state = machine.new_state()

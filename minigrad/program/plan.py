@@ -185,3 +185,7 @@ def allocate(order: list[tuple[Storage | None, ...]], arguments: list[Storage], 
     return arena.nbytes
 
 
+def arena_bytes(layout: Layout) -> int:
+    """The size of the arena that a layout needs."""
+    order = [i.operands for i in (*layout.compute, *layout.commit)]
+    return allocate(order, layout.arguments, [storage for storage, _ in layout.results])

@@ -15,8 +15,9 @@ from minigrad.errors import CaptureError, MinigradError, StepBusyError
 from minigrad.ops.spec import Spec
 from minigrad.program.encode import Program
 from minigrad.program.fuse import fuse
-from minigrad.program.plan import lay_out
-from minigrad.program.record import Operand, Recorder, difference, signature
+from minigrad.program.plan import Layout, arena_bytes, lay_out
+from minigrad.program.recompute import recompute
+from minigrad.program.record import Operand, Ran, Recorder, difference, signature
 from minigrad.program.tree import TENSOR, build, kinds
 from minigrad.tape import handle as handles
 from minigrad.tape import live
@@ -34,9 +35,10 @@ class Replay:
     It is recorded until two recordings agree, then it is a program.
     """
 
-    def __init__(self, name: str, specs: list[Spec]) -> None:
+    def __init__(self, name: str, specs: list[Spec], budget: int | None = None) -> None:
         self.name = name
         self.specs = specs
+        self.budget = budget  # bytes that the arena may take
         self.runs = 0
         self.program: Program | None = None
         self.changes = -1  # live.counter at the end of the last recording
@@ -94,15 +96,24 @@ class Replay:
         self._lines = self._recorder = None
         if self.program is not None:
             return  # something else had changed
-        layout = lay_out(fuse(recorder.items), recorder.slots, recorder.arguments, outputs)
-        recorder.items.clear()
-        self.program = Program(layout, self.specs)
+        self.program = self._program(fuse(recorder.items), recorder, outputs)
         self.gradients = -1
         leaves = {**recorder.leaves, **recorder.fresh}
         self._exit = [(leaf, leaf.present) for leaf in leaves.values()]
         self._settles = all(leaf.present is there for leaf, there in self._entry.values())
         self._fresh = frozenset(recorder.fresh)
-        self.clocks = list({id(clock): clock for clock in (*recorder.clocks, *(x.clock for x in layout.written))}.values())
+        self.clocks = list({id(clock): clock for clock in (*recorder.clocks, *self.program.clocks)}.values())
+
+    def _program(self, ran: list[Ran], recorder: Recorder, outputs: list[Operand]) -> Program:
+        """What ran, as a program whose arena is within the budget."""
+        def laid_out(items: list[Ran]) -> Layout:
+            return lay_out(items, recorder.slots, recorder.arguments, outputs)
+
+        recorder.items.clear()
+        if self.budget is not None:
+            fixed = {x.address for x in (*recorder.arguments, *outputs)}
+            ran = recompute(ran, fixed, self.budget, lambda items: arena_bytes(laid_out(items)))
+        return Program(laid_out(ran), self.specs)
 
     # ---- running
     def many(self, arrays: Sequence[Array], strides: Sequence[int], steps: int | None, indices: Array | None = None) -> Any:

@@ -1,9 +1,10 @@
 """`capture`: a step that is recorded on its first calls and replayed by the machine from then on."""
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial, update_wrapper
-from typing import Any, Final, Generic, ParamSpec, TypeVar
+from typing import Any, Final, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
@@ -33,8 +34,9 @@ class CapturedStep(Generic[P, R]):
 
     __name__: str
 
-    def __init__(self, function: Callable[P, R]) -> None:
+    def __init__(self, function: Callable[P, R], memory_budget: int | str | None = None) -> None:
         self.function = function
+        self._budget = None if memory_budget is None else in_bytes(memory_budget)
         self._replays: dict[Any, list[Replay]] = {}
         self._last: Flat | None = None
         self._constants = Constants(function)
@@ -98,7 +100,7 @@ class CapturedStep(Generic[P, R]):
             self._replays.pop(next(iter(self._replays)))
         found = next((replay for replay in known if replay.fits()), None)
         if found is None:
-            found = Replay(self.__name__, specs)
+            found = Replay(self.__name__, specs, self._budget)
             known.append(found)
             del known[:-PROGRAMS]
         return found
@@ -188,13 +190,37 @@ class CapturedStep(Generic[P, R]):
         return f"<captured step {self.__name__}, {made} programs, {self.nbytes} bytes>"
 
 
-def capture(function: Callable[P, R]) -> CapturedStep[P, R]:
+@overload
+def capture(function: Callable[P, R], *, memory_budget: int | str | None = None) -> CapturedStep[P, R]: ...
+@overload
+def capture(function: None = None, *, memory_budget: int | str | None = None) -> Callable[[Callable[P, R]], CapturedStep[P, R]]: ...
+def capture(function: Callable[P, R] | None = None, *, memory_budget: int | str | None = None) -> Any:
     """Record a training step on its first calls and replay it natively afterwards, with the same bits. Usable as a decorator.
 
     The function takes arrays or Tensors (nested in tuples, lists and dicts) and returns Tensors. Its parameters, optimiser and
     hyper-parameters are read where they live, so a changed learning rate is seen. Raises CaptureError for what a replay cannot follow.
+
+    memory_budget: bytes, or text such as "2MB", that the program's arena may take; activations are then computed again where that is
+    needed (Chen et al. 2016), with the same bits. Raises MemoryBudgetError when the program is made, if it cannot be met.
     """
-    return CapturedStep(function)
+    if function is None:
+        return partial(CapturedStep, memory_budget=memory_budget)
+    return CapturedStep(function, memory_budget)
+
+
+_UNITS: Final = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
+
+
+def in_bytes(size: int | str) -> int:
+    """A number of bytes from itself or from text such as "2MB" or "512 KiB". Raises ValueError."""
+    if isinstance(size, str):
+        match = re.fullmatch(r"\s*([0-9.]+)\s*([a-zA-Z]*)\s*", size)
+        if match is None or match[2].upper() not in _UNITS:
+            raise ValueError(f"memory_budget is {size!r}, expected a number of bytes or text such as '2MB' or '512 KiB'")
+        size = int(float(match[1]) * _UNITS[match[2].upper()])
+    if size <= 0:
+        raise ValueError(f"memory_budget is {size} bytes, expected more than none")
+    return size
 
 
 def _taken_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, list[Array]]:
