@@ -29,6 +29,21 @@ from minigrad_kernels import machine, workers
 CHUNK_SECONDS: Final = 0.05
 
 
+#: What several threads may do at a time is native; the marks that a run leaves in Python are made by one after the other.
+_leaving = threading.Lock()
+_side_by_side = threading.local()
+
+
+@contextmanager
+def stopping(event: threading.Event) -> Iterator[None]:
+    """In this thread programs run on one core each, and end between two steps, with InterruptedError, once the event is set."""
+    _side_by_side.stop = event
+    try:
+        yield
+    finally:
+        _side_by_side.stop = None
+
+
 class Replay:
     """What a step does for arguments of one structure and these specs, from one pattern of gradients that are there.
 
@@ -122,7 +137,8 @@ class Replay:
         assert program is not None
         with self.alone():
             if handles.handed:
-                handles.reclaim(self._fresh)
+                with _leaving:
+                    handles.reclaim(self._fresh)
             cells = program.cells
             for border, array, stride in zip(program.feeds, arrays, strides, strict=True):
                 cells[border.base] = address_of(array)
@@ -150,19 +166,23 @@ class Replay:
 
     def _run(self, program: Program, steps: int) -> None:
         """All steps, in chunks between which Python looks at signals."""
-        parts = config.get_num_threads() if program.worth_sharing else 1
+        stop: threading.Event | None = getattr(_side_by_side, "stop", None)
+        parts = config.get_num_threads() if program.worth_sharing and stop is None else 1
         done = 0
         while done < steps:
+            if stop is not None and stop.is_set():
+                raise InterruptedError(f"{self.name} was stopped after {done} of {steps} steps")
             chunk = min(steps - done, max(1, int(CHUNK_SECONDS / self.seconds)) if self.seconds else 1)
             began = time.perf_counter()
             if parts == 1:
                 ran = program.run(done, chunk)
             else:
                 ran = workers.crew.run(program.address, program.length, done, chunk, parts, program.state_address)
-            for clock in self.clocks:
-                clock[0] += ran
-            if ran:
-                self.leave()
+            with _leaving:
+                for clock in self.clocks:
+                    clock[0] += ran
+                if ran:
+                    self.leave()
             if ran < chunk:
                 raise self.failure(program, done + ran)
             self.seconds = max((time.perf_counter() - began) / chunk, 1e-9)

@@ -137,8 +137,18 @@ class CapturedStep(Generic[P, R]):
                                "return Tensors")
         return shape, [twin(x) for x in leaves]
 
+    def begun(self, steps: int, args: tuple[Any, ...], kwargs: dict[str, Any], index: Any = None) -> Callable[[], Any]:
+        """`repeat`, or `scan` by index, up to where the rest is native: what is returned does that, in any thread, and gives all results."""
+        self._begin()
+        structure, arrays = _taken_apart(args, kwargs)
+        return self._started(steps, structure, arrays, 0 if index is None else self._table(arrays, index))
+
     def _many(self, steps: int, structure: Any, arrays: list[Array], by: int | Array | None) -> Any:
-        """Record with the first steps where needed, replay the others, and stack the outputs.
+        """Record with the first steps where needed, replay the others, and stack the outputs."""
+        return self._started(steps, structure, arrays, by)()
+
+    def _started(self, steps: int, structure: Any, arrays: list[Array], by: int | Array | None) -> Callable[[], Any]:
+        """Record with the first steps where needed; what is returned replays the others and gives the outputs of all, stacked.
 
         by: 0 for the same arguments each time, None for one index of their first axis a step, or an index table.
         """
@@ -157,13 +167,17 @@ class CapturedStep(Generic[P, R]):
             results.append(_stacked(self._record(replay, structure, at(len(results)))))
             replay = self._replay(structure, specs)
         done = len(results)
-        if done < steps:
-            if by is None:
-                results.append(replay.many([a[done:] for a in arrays], [a.nbytes // steps for a in arrays], steps - done))
-            else:
-                table = None if isinstance(by, int) else np.ascontiguousarray(by[done:])
-                results.append(replay.many(arrays, [0] * len(arrays), steps - done, table))
-        return _joined(results)
+
+        def rest() -> Any:
+            if done < steps:
+                if by is None:
+                    results.append(replay.many([a[done:] for a in arrays], [a.nbytes // steps for a in arrays], steps - done))
+                else:
+                    table = None if isinstance(by, int) else np.ascontiguousarray(by[done:])
+                    results.append(replay.many(arrays, [0] * len(arrays), steps - done, table))
+            return _joined(results)
+
+        return rest
 
     def _table(self, arrays: list[Array], index: Any) -> Array:
         """The index as int64 (steps, rows). Raises ShapeError or IndexError before anything runs."""
@@ -259,3 +273,8 @@ def _stacked(tree: Any) -> Any:
 def _joined(trees: list[Any]) -> Any:
     """Results of some steps after those of others."""
     return trees[0] if len(trees) == 1 else _mapped(trees, np.concatenate)
+
+
+def stacked(trees: list[Any]) -> Any:
+    """Several results as one, with a leading axis for which of them."""
+    return _mapped(trees, np.stack)
