@@ -136,10 +136,13 @@ class Layout:
             lines.append(f"    {d} = word(operands, {i})")
         if self.share:
             s = self.share
-            lines += [f"    grains = ({s} + {GRAIN - 1}) // {GRAIN}",
-                      f"    lo = min({s}, grains * part // parts * {GRAIN})",
-                      f"    hi = min({s}, grains * (part + 1) // parts * {GRAIN})",
-                      f"    if hi <= lo and {s} > 0:", "        return 1"]
+            # Alone there is nothing to divide: two divisions take as long as adding sixteen numbers.
+            lines += ["    lo, hi = 0, " + s,
+                      "    if parts > 1:",
+                      f"        grains = ({s} + {GRAIN - 1}) // {GRAIN}",
+                      f"        lo = min({s}, grains * part // parts * {GRAIN})",
+                      f"        hi = min({s}, grains * (part + 1) // parts * {GRAIN})",
+                      f"        if hi <= lo and {s} > 0:", "            return 1"]
             size[s] = "(hi - lo)"
         first_address = len(self.dims) + len(self.immediates)
         values, arrays, immediates = [], 0, 0

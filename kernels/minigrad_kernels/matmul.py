@@ -128,29 +128,35 @@ def _pack_columns(b, b_column, k, n, panel, panel_row, lanes, chunk):
 
 
 @jit
+def _tiny(m, k, n, a, b, out, out_row, bias, biased, scratch):
+    """The product of a net a few units wide: one strip, at once."""
+    zero = np.intp(0)
+    size = element_bytes(out)
+    lanes = VECTOR_BYTES // size
+    left, ahead, source, source_row = Left(a.data, a.row, a.column, GROUP * a.row), Ahead(b.data, zero, zero, zero), b.data, b.row
+    if b.column != 1:
+        source, source_row = scratch, lanes
+        chunk = CHUNK_BYTES // size
+        if n <= chunk <= k:
+            # Layers a few wide: 16 bytes a row in the copy, not a vector, are all that the narrow tile reads.
+            for i in range(0, k, chunk):
+                first = min(i, k - chunk)
+                transpose_corner(offset(b.data, first), b.column, n, offset(scratch, first * lanes), zero + lanes)
+        else:
+            _pack_columns(b.data, b.column, k, n, scratch, zero + lanes, lanes, chunk)
+    if n <= CHUNK_BYTES // size:
+        _strip0(m, k, left, source, source_row, out, out_row, n, False, bias, biased, ahead)
+    else:
+        _strip1(m, k, left, source, source_row, out, out_row, n, False, bias, biased, ahead)
+
+
+@jit
 def _product(m, k, n, a, b, out, out_row, bias, biases, scratch):
     """out = a @ b, then out += bias if it has any; all by address, so that one compiled body serves every layout of array."""
     zero = np.intp(0)
     biased = biases > 0
     size = element_bytes(out)
     lanes = VECTOR_BYTES // size
-    if n <= lanes and k <= TINY_DEPTH:
-        left, ahead, source, source_row = Left(a.data, a.row, a.column, GROUP * a.row), Ahead(b.data, zero, zero, zero), b.data, b.row
-        if b.column != 1:
-            source, source_row = scratch, lanes
-            chunk = CHUNK_BYTES // size
-            if n <= chunk <= k:
-                # Layers a few wide: 16 bytes a row in the copy, not a vector, are all that the narrow tile reads.
-                for i in range(0, k, chunk):
-                    first = min(i, k - chunk)
-                    transpose_corner(offset(b.data, first), b.column, n, offset(scratch, first * lanes), zero + lanes)
-            else:
-                _pack_columns(b.data, b.column, k, n, scratch, zero + lanes, lanes, chunk)
-        if n <= CHUNK_BYTES // size:
-            _strip0(m, k, left, source, source_row, out, out_row, n, False, bias, biased, ahead)
-        else:
-            _strip1(m, k, left, source, source_row, out, out_row, n, False, bias, biased, ahead)
-        return
     column = n == 1 and m > 1 and out_row == 1 and (a.row == 1 or a.column == 1)
     if column:
         # A column is worked as a row, whose vectors are full; what it adds is one number.
@@ -236,7 +242,10 @@ def matmul(a, b, out, scratch):
     """
     m, k, n = a.shape[0], a.shape[1], b.shape[1]
     target = matrix(out)
-    _product(m, k, n, matrix(a), matrix(b), target.data, target.row, target.data, np.intp(0), elements(scratch, target.data))
+    if n * out.itemsize <= VECTOR_BYTES and (k <= TINY_DEPTH or (k <= DEPTH and b.strides[1] == b.itemsize)):
+        _tiny(m, k, n, matrix(a), matrix(b), target.data, target.row, target.data, False, elements(scratch, target.data))
+    else:
+        _product(m, k, n, matrix(a), matrix(b), target.data, target.row, target.data, np.intp(0), elements(scratch, target.data))
 
 
 @jit
@@ -244,7 +253,10 @@ def linear(a, b, bias, out, scratch):
     """out = a @ b + bias, the bias added after the last k with a rounding of its own; bias (n,) contiguous, the rest as in `matmul`."""
     m, k, n = a.shape[0], a.shape[1], b.shape[1]
     target = matrix(out)
-    _product(m, k, n, matrix(a), matrix(b), target.data, target.row, matrix(bias).data, bias.size, elements(scratch, target.data))
+    if n * out.itemsize <= VECTOR_BYTES and (k <= TINY_DEPTH or (k <= DEPTH and b.strides[1] == b.itemsize)):
+        _tiny(m, k, n, matrix(a), matrix(b), target.data, target.row, matrix(bias).data, bias.size > 0, elements(scratch, target.data))
+    else:
+        _product(m, k, n, matrix(a), matrix(b), target.data, target.row, matrix(bias).data, bias.size, elements(scratch, target.data))
 
 
 @jit

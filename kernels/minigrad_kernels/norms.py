@@ -5,7 +5,9 @@ import math
 
 from ._jit import jit
 from .reduce import fold, line, widen
-from .simd import lanes, load, load_tail, splat, store, store_tail
+from .scalar import pow as power
+from .simd import abs_, lanes, load, load_tail, maximum, select, splat, store, store_tail
+from .softmax import highest
 
 
 @jit
@@ -50,6 +52,11 @@ def sum_squares(x, blocks, partials):
             _four(line(x, blocks[0, b] * size, n), line(x, blocks[0, b + 1] * size, n), line(x, blocks[0, b + 2] * size, n),
                   line(x, blocks[0, b + 3] * size, n), partials, b)
             b += 4
+        elif n <= step:
+            # Biases and tiny layers: one masked vector, without the loop's bookkeeping around it.
+            v = widen(load_tail(line(x, blocks[0, b] * size, n), 0, n, 0.0))
+            partials[b] = fold(v * v)
+            b += 1
         else:
             partials[b] = _one(line(x, blocks[0, b] * size, n))
             b += 1
@@ -62,6 +69,65 @@ def norm(partials, out):
     for i in range(partials.size):
         result += partials[i]
     out[0] = math.sqrt(result)
+
+
+@jit
+def _sum_powers(x, p):
+    """Sum of |x|**p, in float64."""
+    step = lanes(x)
+    whole = x.size // step * step
+    sums = widen(splat(0.0, x))
+    for i in range(0, whole, step):
+        sums = sums + power(abs_(widen(load(x, i))), p)
+    if whole < x.size:
+        sums = sums + power(abs_(widen(load_tail(x, whole, x.size - whole, 0.0))), p)
+    return fold(sums)
+
+
+@jit
+def _sum_sizes(x):
+    """Sum of |x|, in float64."""
+    step = lanes(x)
+    whole = x.size // step * step
+    sums = widen(splat(0.0, x))
+    for i in range(0, whole, step):
+        sums = sums + widen(abs_(load(x, i)))
+    if whole < x.size:
+        sums = sums + widen(abs_(load_tail(x, whole, x.size - whole, 0.0)))
+    return fold(sums)
+
+
+@jit
+def _largest(x):
+    """The largest |x|; NaN if there is one."""
+    step = lanes(x)
+    whole = x.size // step * step
+    top = splat(0.0, x)
+    for i in range(0, whole, step):
+        top = maximum(top, abs_(load(x, i)))
+    if whole < x.size:
+        top = maximum(top, abs_(load_tail(x, whole, x.size - whole, 0.0)))
+    return highest(top)
+
+
+@jit
+def add_powers(p, x, total, out):
+    """out[0] = total[0] + sum of |x|**p; for p infinite the largest of total[0] and all |x|."""
+    if p == math.inf:
+        top = float(_largest(x))
+        out[0] = total[0] if total[0] > top or total[0] != total[0] else top
+    elif p == 2.0:
+        out[0] = total[0] + _one(x)
+    elif p == 1.0:
+        out[0] = total[0] + _sum_sizes(x)
+    else:
+        out[0] = total[0] + _sum_powers(x, p)
+
+
+@jit
+def root(p, total, out):
+    """out[0] = total[0] ** (1 / p); for p infinite total[0] itself."""
+    out[0] = total[0] if p == math.inf or p == 1.0 else math.sqrt(total[0]) if p == 2.0 else math.pow(total[0], 1.0 / p)
 
 
 @jit
@@ -84,6 +150,22 @@ def clip(factor, x):
         store(x, i, load(x, i) * by)
     if rest:
         store_tail(x, whole, rest, load_tail(x, whole, rest, 0.0) * by)
+
+
+@jit
+def clip_value(bound, x):
+    """x = the nearest number to it in [-bound[0], bound[0]], the bound rounded to x's dtype; a NaN stays."""
+    step = lanes(x)
+    whole = x.size // step * step
+    rest = x.size - whole
+    high = splat(bound[0], x)
+    low = -high
+    for i in range(0, whole, step):
+        v = load(x, i)
+        store(x, i, select(v > high, high, select(v < low, low, v)))
+    if rest:
+        v = load_tail(x, whole, rest, 0.0)
+        store_tail(x, whole, rest, select(v > high, high, select(v < low, low, v)))
 
 
 @jit
