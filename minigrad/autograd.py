@@ -7,7 +7,8 @@ from typing import Any
 from minigrad.check import gradcheck as gradcheck
 from minigrad.check import gradgradcheck as gradgradcheck
 from minigrad.errors import GraphError
-from minigrad.tape.backward import gradients
+from minigrad.tape.backward import gradients, send_back
+from minigrad.tape.function import Function as Function
 from minigrad.tape.tensor import Tensor, seed
 
 
@@ -27,3 +28,15 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], 
             raise GraphError(f"One of the differentiated Tensors (input {i}) appears to not have been used in the graph: "
                              "set allow_unused=True if that is meant")
     return tuple(found)
+
+
+def backward(tensors: Tensor | Sequence[Tensor], grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
+    """Add the gradients of several Tensors, together, to the `.grad` of every leaf that they were made from, in one pass.
+
+    grad_tensors: one per Tensor, may be left out for scalars.
+    """
+    several = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    given = [grad_tensors] if isinstance(grad_tensors, Tensor) or grad_tensors is None else list(grad_tensors)
+    seeds = [seed(x, g) for x, g in zip(several, given * len(several) if len(given) == 1 else given, strict=True)]
+    keep = create_graph if retain_graph is None else retain_graph
+    send_back(several, seeds, retain_graph=keep, create_graph=create_graph)

@@ -8,9 +8,10 @@ import numpy as np
 
 from minigrad.errors import DtypeError, GradcheckError
 from minigrad.tape.backward import gradients
+from minigrad.tape.creation import randn
 from minigrad.tape.handle import Array
 from minigrad.tape.mode import enable_grad, no_grad
-from minigrad.tape.tensor import Tensor, randn, seed, tensor
+from minigrad.tape.tensor import Tensor, seed, tensor
 
 
 def _outputs(result: Any) -> tuple[Tensor, ...]:

@@ -6,12 +6,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from minigrad.errors import DtypeError
+from minigrad.errors import DeviceError, DtypeError
 from minigrad_kernels.machine import MAX_WORKERS, available_cores
 
 float32: Final = np.dtype(np.float32)
 float64: Final = np.dtype(np.float64)
+int32: Final = np.dtype(np.int32)
 int64: Final = np.dtype(np.int64)
+uint8: Final = np.dtype(np.uint8)
+boolean: Final = np.dtype(np.bool_)
 
 
 class _Settings:
@@ -22,6 +25,49 @@ class _Settings:
 
 
 _settings = _Settings()
+#: Seed and offset of what is drawn inside steps; `minigrad.tape.random` makes a Tensor of this memory.
+random_state: Final = np.array([np.random.default_rng().integers(2**63), 0], np.int64)
+
+
+class device:  # noqa: N801  PyTorch's name
+    """The device "cpu", the only one there is, for scripts that name it. Raises DeviceError for any other."""
+
+    __slots__ = ()
+
+    type: Final = "cpu"
+    index: Final = None
+
+    def __init__(self, type: str | device, index: int | None = None) -> None:
+        kind, _, number = str(type).partition(":")
+        if kind != "cpu" or number not in ("", "0") or index not in (None, 0):
+            raise DeviceError(f"device {str(type)!r}: minigrad computes on the CPU, use \"cpu\"")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, device) or other == "cpu"
+
+    def __hash__(self) -> int:
+        return hash("cpu")
+
+    def __str__(self) -> str:
+        return "cpu"
+
+    def __repr__(self) -> str:
+        return "device(type='cpu')"
+
+
+def destination(given: tuple[Any, ...], where: Any = None, dtype: Any = None) -> Any:
+    """The dtype that the arguments of PyTorch's `to` ask for: dtypes, devices, or a Tensor whose dtype is taken; None if they ask for none.
+
+    Raises DeviceError for another device than the CPU.
+    """
+    for one in given:
+        if isinstance(one, device) or (isinstance(one, str) and not hasattr(np, one)):
+            where = one
+        elif one is not None and not isinstance(one, bool):  # non_blocking and copy, by position
+            dtype = one.dtype if hasattr(one, "spec") else one
+    if where is not None:
+        device(where)
+    return dtype
 
 
 def set_default_dtype(dtype: Any) -> None:
@@ -40,6 +86,7 @@ def get_default_dtype() -> np.dtype[Any]:
 def manual_seed(seed: int) -> None:
     """Start minigrad's random numbers anew: initial weights, random Tensors and shuffling follow from the seed."""
     _settings.rng = np.random.default_rng(seed)
+    random_state[:] = (int(seed) + 2**63) % 2**64 - 2**63, 0
 
 
 def generator() -> np.random.Generator:

@@ -18,8 +18,20 @@ class AxisError(MinigradError, IndexError):
     """An axis that the operand does not have."""
 
 
+class IndexRangeError(MinigradError, IndexError):
+    """An index that names no place of the axis."""
+
+
 class DeviceError(MinigradError, ValueError):
     """A device other than the CPU."""
+
+
+class StateError(MinigradError, RuntimeError):
+    """A saved state that does not fit what it is loaded into."""
+
+
+class DamagedFileError(MinigradError, ValueError):
+    """A file whose content is not what was saved, or not of a kind that can be read."""
 
 
 class GraphError(MinigradError, RuntimeError):
@@ -36,6 +48,10 @@ class NonFiniteError(MinigradError, FloatingPointError):
 
 class LabelError(MinigradError, IndexError):
     """A class label outside the classes."""
+
+
+class DataError(MinigradError, ValueError):
+    """Data that cannot be read, or cannot be trained on."""
 
 
 class CaptureError(MinigradError, RuntimeError):

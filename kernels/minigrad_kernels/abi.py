@@ -6,7 +6,7 @@ product with a transposed right operand, of which each worker computes its own c
 
     name[m,n]    a C-contiguous array of that shape           name(m,n)    the same memory, passed as a strided array
     name(m,n)^   memory of shape (n,m), passed transposed     name:f       an immediate float64       name:i   an immediate int64
-    scratch      SCRATCH_BYTES of the worker's own
+    scratch      SCRATCH_BYTES of the worker's own            part parts   which worker it is, and of how many
 
 The operand words are: the dimensions in order of first mention, the immediates, then one address an array. The factory slices, so a
 kernel knows nothing of threads; eager mode is part 0 of 1 of the same entry.
@@ -82,10 +82,10 @@ def array_of(dtype: np.dtype[Any], ndim: int, layout: str) -> Any:
 
 # ---- layouts -------------------------------------------------------------------------------------------------------------------
 class Argument(NamedTuple):
-    """One argument of a kernel: an array (its dimensions as the kernel sees them), an immediate, or scratch."""
+    """One argument of a kernel: an array (its dimensions as the kernel sees them), an immediate, scratch, or a worker's number."""
 
     name: str
-    kind: str  # "array", "f", "i", "scratch"
+    kind: str  # "array", "f", "i", "scratch", "part"
     dims: tuple[str, ...] = ()
     strided: bool = False
     transposed: bool = False
@@ -102,7 +102,7 @@ class Layout:
         self.arguments = tuple(self._parse(part) for part in text.split())
         self.arrays = tuple(a for a in self.arguments if a.kind == "array")
         self.dims = tuple(dict.fromkeys(d for a in self.arrays for d in a.dims if not d.isdigit()))
-        self.immediates = tuple(a for a in self.arguments if a.kind in "fi")
+        self.immediates = tuple(a for a in self.arguments if a.kind in ("f", "i"))
         for array in self.arrays:
             if share in array.dims[1:] and not array.strided:
                 raise ValueError(f"layout {text!r}: a part of {array.name} along {share} is not contiguous, write {array.name}(...)")
@@ -116,7 +116,7 @@ class Layout:
         if immediate:
             return Argument(name, immediate)
         if contiguous is None and strided is None:
-            return Argument(name, "scratch")
+            return Argument(name, "part" if name in ("part", "parts") else "scratch")
         return Argument(name, "array", tuple((contiguous if strided is None else strided).split(",")), strided is not None, bool(transposed))
 
     def __repr__(self) -> str:
@@ -147,7 +147,9 @@ class Layout:
         first_address = len(self.dims) + len(self.immediates)
         values, arrays, immediates = [], 0, 0
         for a in self.arguments:
-            if a.kind == "scratch":
+            if a.kind == "part":
+                values.append(a.name)
+            elif a.kind == "scratch":
                 values.append(f"scratch(word(operands, {first_address + len(self.arrays)}) + part * {SCRATCH_BYTES}, {SCRATCH_BYTES}, 1)")
             elif a.kind == "array":
                 memory = a.dims[::-1] if a.transposed else a.dims

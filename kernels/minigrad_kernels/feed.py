@@ -1,4 +1,4 @@
-"""What crosses a program's border: inputs copied in, outputs copied out, at an address that moves with the step; and rows by index."""
+"""Instructions that are not ops: inputs copied in and outputs copied out, at an address that moves with the step, and chains of instructions."""
 from __future__ import annotations
 
 from typing import Any, Final
@@ -9,7 +9,7 @@ from numba.extending import intrinsic
 
 from ._jit import jit
 from .abi import word
-from .machine import STEP
+from .machine import HEADER_WORDS, STEP, call_entry
 
 BYTE: Final = ir.IntType(8).as_pointer()
 
@@ -42,3 +42,14 @@ def feed(base, stride, indices, rows, state, out):
 def emit(base, stride, state, x):
     """Write the bytes of x at base + step * stride."""
     copy_bytes(base + word(state, STEP) * stride, x.ctypes.data, x.size)
+
+
+@jit
+def chain(at, length, blocks, entries, part, parts):
+    """Run the instructions in the `length` words at `at` block by block: all of them on the first block, then on the next."""
+    for block in range(blocks * part // parts, blocks * (part + 1) // parts):
+        pc = 0
+        while pc < length:
+            here = at + 8 * pc
+            call_entry(word(entries, word(here, 0)), here + 8 * HEADER_WORDS, block, blocks)
+            pc += word(here, 2)

@@ -102,19 +102,21 @@ def _largest(x):
     """The largest |x|; NaN if there is one."""
     step = lanes(x)
     whole = x.size // step * step
-    top = splat(0.0, x)
+    top, spoilt = splat(0.0, x), splat(0.0, x)
     for i in range(0, whole, step):
-        top = maximum(top, abs_(load(x, i)))
+        v = abs_(load(x, i))
+        top, spoilt = maximum(top, v), select(v == v, spoilt, 1.0)
     if whole < x.size:
-        top = maximum(top, abs_(load_tail(x, whole, x.size - whole, 0.0)))
-    return highest(top)
+        v = abs_(load_tail(x, whole, x.size - whole, 0.0))
+        top, spoilt = maximum(top, v), select(v == v, spoilt, 1.0)
+    return math.nan if fold(spoilt) > 0.0 else float(highest(top))
 
 
 @jit
 def add_powers(p, x, total, out):
     """out[0] = total[0] + sum of |x|**p; for p infinite the largest of total[0] and all |x|."""
     if p == math.inf:
-        top = float(_largest(x))
+        top = _largest(x)
         out[0] = total[0] if total[0] > top or total[0] != total[0] else top
     elif p == 2.0:
         out[0] = total[0] + _one(x)

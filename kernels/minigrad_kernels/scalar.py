@@ -14,11 +14,19 @@ import numpy as np
 from numba.extending import is_jitted
 
 from . import simd
+from ._angles import cos as cos
+from ._angles import sin as sin
+from ._angles import tan as tan
 from ._exp_log import by_dtype, exp1p_near, exp_negative
 from ._exp_log import exp as exp
 from ._exp_log import expm1 as expm1
 from ._exp_log import log as log
 from ._exp_log import log1p as log1p
+from ._powers import exp2 as exp2
+from ._powers import log2 as log2
+from ._powers import log10 as log10
+from ._powers import pow as pow
+from ._powers import power_by_squaring as power_by_squaring
 from .simd import abs_, copysign, fma, horner, inline, select
 
 # tanh(x) / x = 1 + z P(z), z = x**2 <= 0.6**2, where the other form begins to lose digits
@@ -116,12 +124,12 @@ def _isfinite(x):
 
 # What `math` and `np` mean inside a user's function. The last row has no polynomial here: libm, a call a lane.
 _MEANING: Final[dict[str, Any]] = {
-    "exp": exp, "expm1": expm1, "log": log, "log1p": log1p, "tanh": tanh, "erf": erf,
+    "exp": exp, "exp2": exp2, "expm1": expm1, "log": log, "log2": log2, "log10": log10, "log1p": log1p, "tanh": tanh, "erf": erf,
+    "sin": sin, "cos": cos, "tan": tan, "pow": pow, "power": pow,
     "sqrt": simd.sqrt, "floor": simd.floor, "ceil": simd.ceil, "trunc": simd.trunc, "rint": simd.round_even,
     "fabs": abs_, "abs": abs_, "absolute": abs_, "copysign": copysign, "sign": _sign, "square": _square,
     "maximum": simd.maximum, "minimum": simd.minimum, "where": _where, "clip": _clip, "isnan": simd.isnan, "isfinite": _isfinite,
-    **{name: simd.llvm1(name) for name in ("sin", "cos", "tan", "sinh", "cosh", "exp2", "log2", "log10")},
-    "pow": simd.llvm2("pow"), "power": simd.llvm2("pow"),
+    **{name: simd.llvm1(name) for name in ("sinh", "cosh")},
 }  # fmt: skip
 _OURS: Final = {id(getattr(module, name)): ours for name, ours in _MEANING.items() for module in (math, np) if hasattr(module, name)}
 

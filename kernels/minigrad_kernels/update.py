@@ -1,13 +1,73 @@
 """Optimiser updates, in place over a run of parameters; they cannot fail, so they may follow a step's guard.
 
-Each is a rule on vectors, one for a plain update and one with velocity, under a loop that may clip the gradient as it reads it.
+Each is two functions. `numbers(hyper)` is evaluated once a call, in float64; `rule(numbers, g, states..., p)` takes vectors of a gradient,
+of what the optimiser keeps for each parameter, and of the parameter, and gives the new states and the new parameter. One loop runs every
+rule, and another form of it clips the gradient as it reads it, with the bits of clipping first.
+
+hyper holds an optimiser's numbers in its own order, and the number of the step, from 1 on, last.
 """
 from __future__ import annotations
 
-from ._jit import jit
-from .simd import inline, lanes, load, load_tail, splat, store, store_tail
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+from . import simd
+from ._jit import jit, named
+from .simd import inline, maximum, select, sqrt
+
+Function = Callable[..., Any]
+Kernel = Any
+
+# Text, because Numba has no variadic kernels, and inside a function because the cache looks for what a kernel is made of in its closure.
+_LOOP: Final = """
+def factory(numbers, rule):
+    def kernel({heads}, {arrays}):
+        step = lanes(p)
+        whole = p.size // step * step
+        rest = p.size - whole
+        given = numbers(hyper)
+        {by}
+        for i in range(0, whole, step):
+            gradient = {load}
+            {keep}
+            {new} = rule(given, gradient, {loads})
+            {stores}
+        if rest:
+            gradient = {load_tail}
+            {keep_tail}
+            {new} = rule(given, gradient, {tails})
+            {store_tails}
+    return kernel
+"""
 
 
+def _source(written: list[str], clips: bool) -> str:
+    times = " * by" if clips else ""
+    return _LOOP.format(
+        heads="factor, hyper" if clips else "hyper", arrays=", ".join(["g", *written]), by="by = splat(factor[0], p)" if clips else "",
+        new=", ".join(f"new_{x}" for x in written),
+        load=f"load(g, i){times}", load_tail=f"load_tail(g, whole, rest, 0.0){times}",
+        keep="store(g, i, gradient)" if clips else "", keep_tail="store_tail(g, whole, rest, gradient)" if clips else "",
+        loads=", ".join(f"load({x}, i)" for x in written), tails=", ".join(f"load_tail({x}, whole, rest, 0.0)" for x in written),
+        stores="; ".join(f"store({x}, i, new_{x})" for x in written),
+        store_tails="; ".join(f"store_tail({x}, whole, rest, new_{x})" for x in written))
+
+
+def _update(numbers: Function, rule: Function, name: str, clips: bool) -> Kernel:
+    written = [*inspect.signature(rule).parameters][2:]
+    scope: dict[str, Any] = {**vars(simd), "__name__": __name__}
+    exec(_source(written, clips), scope)
+    return jit(named(name)(scope["factory"](inline(numbers), inline(rule))))
+
+
+def _both(numbers: Function, rule: Function, name: str) -> tuple[Kernel, Kernel]:
+    """kernel(hyper, g, states..., p), and kernel(factor, hyper, g, states..., p), which does g *= factor[0] first."""
+    return _update(numbers, rule, name, False), _update(numbers, rule, f"clip_{name}", True)
+
+
+# ---- what rules are made of ---------------------------------------------------------------------------------------------------------
 @inline
 def _descended(p, direction, rate):
     return p - rate * direction
@@ -18,69 +78,178 @@ def _velocity(v, g, momentum):
     return momentum * v + g
 
 
-@jit
-def sgd(hyper, g, p):
-    """p -= lr * g, with hyper = [lr, momentum]."""
-    step = lanes(p)
-    whole = p.size // step * step
-    rest = p.size - whole
-    rate = splat(hyper[0], p)
-    for i in range(0, whole, step):
-        store(p, i, _descended(load(p, i), load(g, i), rate))
-    if rest:
-        store_tail(p, whole, rest, _descended(load_tail(p, whole, rest, 0.0), load_tail(g, whole, rest, 0.0), rate))
+@inline
+def _directed(g, p, sign, decay):
+    """The gradient of what is minimised, with that of the penalty decay / 2 * p**2."""
+    g = sign * g
+    return select(decay != 0.0, g + decay * p, g)
+
+
+@inline
+def _mean(m, x, weight):
+    """The running mean m moved towards x."""
+    return m + weight * (x - m)
+
+
+@inline
+def _mean_square(v, g, keep, weight):
+    return keep * v + weight * (g * g)
+
+
+@inline
+def _power(base, exponent):
+    """base ** exponent for a whole exponent, by squaring: a product for each binary digit, lowest first."""
+    result, left = 1.0, int(exponent)
+    while left > 0:
+        if left & 1:
+            result *= base
+        base *= base
+        left >>= 1
+    return result
+
+
+# ---- stochastic gradient descent: hyper = [lr, momentum, dampening, weight_decay, nesterov, maximize, t] ------------------------------------
+def _sgd_numbers(hyper):
+    return hyper[0], hyper[1]
+
+
+def _sgd(numbers, g, p):
+    return _descended(p, g, numbers[0])
+
+
+def _sgd_momentum(numbers, g, v, p):
+    velocity = _velocity(v, g, numbers[1])
+    return velocity, _descended(p, velocity, numbers[0])
+
+
+def _sgd_options(hyper):
+    fresh = 1.0 - hyper[2] if hyper[6] > 1.0 else 1.0  # PyTorch does not dampen the first gradient
+    return hyper[0], hyper[1], fresh, hyper[3], hyper[4] != 0.0, 1.0 - 2.0 * hyper[5]
+
+
+def _sgd_decayed(numbers, g, p):
+    rate, _, _, decay, _, sign = numbers
+    return _descended(p, _directed(g, p, sign, decay), rate)
+
+
+def _sgd_dampened(numbers, g, v, p):
+    rate, momentum, fresh, decay, nesterov, sign = numbers
+    g = _directed(g, p, sign, decay)
+    velocity = _velocity(v, fresh * g, momentum)
+    return velocity, _descended(p, select(nesterov, _velocity(velocity, g, momentum), velocity), rate)
+
+
+# ---- RMSprop: hyper = [lr, alpha, eps, weight_decay, momentum, maximize, t] -----------------------------------------------------------
+def _rmsprop_numbers(hyper):
+    return hyper[0], hyper[1], 1.0 - hyper[1], hyper[2], hyper[3], hyper[4], 1.0 - 2.0 * hyper[5]
+
+
+def _rmsprop(numbers, g, square, p):
+    rate, keep, weight, eps, decay, _, sign = numbers
+    g = _directed(g, p, sign, decay)
+    square = _mean_square(square, g, keep, weight)
+    return square, _descended(p, g / (sqrt(square) + eps), rate)
+
+
+def _rmsprop_momentum(numbers, g, square, v, p):
+    rate, keep, weight, eps, decay, momentum, sign = numbers
+    g = _directed(g, p, sign, decay)
+    square = _mean_square(square, g, keep, weight)
+    velocity = _velocity(v, g / (sqrt(square) + eps), momentum)
+    return square, velocity, _descended(p, velocity, rate)
+
+
+@inline
+def _deviation(square, mean):
+    """The root of the variance, whose rounding may not make it negative."""
+    return sqrt(maximum(square - mean * mean, 0.0))
+
+
+def _rmsprop_centered(numbers, g, square, mean, p):
+    rate, keep, weight, eps, decay, _, sign = numbers
+    g = _directed(g, p, sign, decay)
+    square, mean = _mean_square(square, g, keep, weight), _mean(mean, g, weight)
+    return square, mean, _descended(p, g / (_deviation(square, mean) + eps), rate)
+
+
+def _rmsprop_centered_momentum(numbers, g, square, mean, v, p):
+    rate, keep, weight, eps, decay, momentum, sign = numbers
+    g = _directed(g, p, sign, decay)
+    square, mean = _mean_square(square, g, keep, weight), _mean(mean, g, weight)
+    velocity = _velocity(v, g / (_deviation(square, mean) + eps), momentum)
+    return square, mean, velocity, _descended(p, velocity, rate)
+
+
+# ---- Adagrad: hyper = [lr, lr_decay, weight_decay, eps, maximize, t] --------------------------------------------------------------------
+def _adagrad_numbers(hyper):
+    return hyper[0] / (1.0 + (hyper[5] - 1.0) * hyper[1]), hyper[2], hyper[3], 1.0 - 2.0 * hyper[4]
+
+
+def _adagrad(numbers, g, total, p):
+    rate, decay, eps, sign = numbers
+    g = _directed(g, p, sign, decay)
+    total = total + g * g
+    return total, _descended(p, g / (sqrt(total) + eps), rate)
+
+
+# ---- Adam: hyper = [lr, beta1, beta2, eps, weight_decay, maximize, decoupled, hat, t] -----------------------------------------------------
+def _adam_numbers(hyper):
+    t, rate, decay, shrink = hyper[8], hyper[0] / (1.0 - _power(hyper[1], hyper[8])), hyper[4], 1.0
+    root = math.sqrt(1.0 - _power(hyper[2], t))
+    inverse = 1.0 / root
+    if hyper[7] != 0.0:
+        rate, inverse = rate * root, 1.0
+    if hyper[6] != 0.0:
+        decay, shrink = 0.0, 1.0 - hyper[0] * decay
+    return rate, inverse, 1.0 - hyper[1], hyper[2], 1.0 - hyper[2], hyper[3], decay, shrink, 1.0 - 2.0 * hyper[5]
+
+
+@inline
+def _adam_moments(numbers, g, m, v, p):
+    """The new moments, and the parameter after the decay that does not go through them."""
+    _, _, weight1, keep2, weight2, _, decay, shrink, sign = numbers
+    p = shrink * p
+    g = _directed(g, p, sign, decay)
+    return _mean(m, g, weight1), _mean_square(v, g, keep2, weight2), p
+
+
+@inline
+def _adam_descended(numbers, m, v, p):
+    return _descended(p, m / (sqrt(v) * numbers[1] + numbers[5]), numbers[0])
+
+
+def _adam(numbers, g, m, v, p):
+    m, v, p = _adam_moments(numbers, g, m, v, p)
+    return m, v, _adam_descended(numbers, m, v, p)
+
+
+def _amsgrad(numbers, g, m, v, top, p):
+    m, v, p = _adam_moments(numbers, g, m, v, p)
+    top = maximum(top, v)
+    return m, v, top, _adam_descended(numbers, m, top, p)
+
+
+# ---- kernels: each update, and after clipping --------------------------------------------------------------------------------------------
+sgd, clip_sgd = _both(_sgd_numbers, _sgd, "sgd")
+sgd_momentum, clip_sgd_momentum = _both(_sgd_numbers, _sgd_momentum, "sgd_momentum")
+sgd_decayed, clip_sgd_decayed = _both(_sgd_options, _sgd_decayed, "sgd_decayed")
+sgd_dampened, clip_sgd_dampened = _both(_sgd_options, _sgd_dampened, "sgd_dampened")
+rmsprop, clip_rmsprop = _both(_rmsprop_numbers, _rmsprop, "rmsprop")
+rmsprop_momentum, clip_rmsprop_momentum = _both(_rmsprop_numbers, _rmsprop_momentum, "rmsprop_momentum")
+rmsprop_centered, clip_rmsprop_centered = _both(_rmsprop_numbers, _rmsprop_centered, "rmsprop_centered")
+rmsprop_centered_momentum: Kernel = _update(_rmsprop_numbers, _rmsprop_centered_momentum, "rmsprop_centered_momentum", False)
+adagrad, clip_adagrad = _both(_adagrad_numbers, _adagrad, "adagrad")
+adam, clip_adam = _both(_adam_numbers, _adam, "adam")
+amsgrad: Kernel = _update(_adam_numbers, _amsgrad, "amsgrad", False)
 
 
 @jit
-def sgd_momentum(hyper, g, v, p):
-    """v = momentum * v + g; p -= lr * v, with hyper = [lr, momentum] (PyTorch's form: the rate is outside the velocity)."""
-    step = lanes(p)
-    whole = p.size // step * step
-    rest = p.size - whole
-    rate, momentum = splat(hyper[0], p), splat(hyper[1], p)
-    for i in range(0, whole, step):
-        velocity = _velocity(load(v, i), load(g, i), momentum)
-        store(v, i, velocity)
-        store(p, i, _descended(load(p, i), velocity, rate))
-    if rest:
-        velocity = _velocity(load_tail(v, whole, rest, 0.0), load_tail(g, whole, rest, 0.0), momentum)
-        store_tail(v, whole, rest, velocity)
-        store_tail(p, whole, rest, _descended(load_tail(p, whole, rest, 0.0), velocity, rate))
+def count(cell: int, x: Any) -> None:
+    """x[cell] += 1."""
+    x[cell] += 1.0
 
 
 @jit
-def clip_sgd(factor, hyper, g, p):
-    """g *= factor, then `sgd`: one pass, with the bits of both."""
-    step = lanes(p)
-    whole = p.size // step * step
-    rest = p.size - whole
-    by, rate = splat(factor[0], p), splat(hyper[0], p)
-    for i in range(0, whole, step):
-        gradient = load(g, i) * by
-        store(g, i, gradient)
-        store(p, i, _descended(load(p, i), gradient, rate))
-    if rest:
-        gradient = load_tail(g, whole, rest, 0.0) * by
-        store_tail(g, whole, rest, gradient)
-        store_tail(p, whole, rest, _descended(load_tail(p, whole, rest, 0.0), gradient, rate))
-
-
-@jit
-def clip_sgd_momentum(factor, hyper, g, v, p):
-    """g *= factor, then `sgd_momentum`: one pass, with the bits of both."""
-    step = lanes(p)
-    whole = p.size // step * step
-    rest = p.size - whole
-    by, rate, momentum = splat(factor[0], p), splat(hyper[0], p), splat(hyper[1], p)
-    for i in range(0, whole, step):
-        gradient = load(g, i) * by
-        store(g, i, gradient)
-        velocity = _velocity(load(v, i), gradient, momentum)
-        store(v, i, velocity)
-        store(p, i, _descended(load(p, i), velocity, rate))
-    if rest:
-        gradient = load_tail(g, whole, rest, 0.0) * by
-        store_tail(g, whole, rest, gradient)
-        velocity = _velocity(load_tail(v, whole, rest, 0.0), gradient, momentum)
-        store_tail(v, whole, rest, velocity)
-        store_tail(p, whole, rest, _descended(load_tail(p, whole, rest, 0.0), velocity, rate))
+def schedule(cell: int, clock: Any, table: Any, hyper: Any) -> None:
+    """hyper[cell] = the entry of `clock[0]` in a table that is written round and round."""
+    hyper[cell] = table[int(clock[0]) % table.size]

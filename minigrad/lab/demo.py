@@ -69,7 +69,8 @@ def train(nets: dict[str, nn.Sequential], data: Split, settings: Settings) -> di
         trainer = Trainer(model, F.cross_entropy, opt, metrics=["accuracy"], clip_norm=settings.clip_norm)
         log = FlowLog(model, data.x_train[:PROBE_ROWS], data.y_train[:PROBE_ROWS], -(-len(data.x_train) // settings.batch_size))
         start = time.perf_counter()
-        history = trainer.fit(data.x_train, data.y_train, settings.batch_size, settings.epochs, (data.x_test, data.y_test), callbacks=[log])
+        history = trainer.fit(data.x_train, data.y_train, settings.batch_size, settings.epochs,
+                              validation_data=(data.x_test, data.y_test), callbacks=[log])
         found[name] = {
             "accuracy": trainer.evaluate(data.x_test, data.y_test)["accuracy"],
             "ratio_init": log.flows[0].ratio,
@@ -158,7 +159,7 @@ def rehearse() -> None:
     x, y = rng.random((8, 4), np.float32), rng.integers(0, 10, 8)
     for model in trio(4, 10, depth=4, width=128, seed=0).values():
         trainer = Trainer(model, F.cross_entropy, optim.SGD(model.parameters(), lr=0.05, momentum=0.9), clip_norm=1.0)
-        trainer.fit(x, y, batch_size=4, epochs=1, verbose=False)
+        trainer.fit(x, y, batch_size=4, epochs=1, verbose=0)
         trainer.evaluate(x, y)
         gradient_flow(model, x, y)
     list(sweep([1, 2]))

@@ -63,7 +63,7 @@ class FlowLog(Callback):
         """Measure at initialisation."""
         self._measure(0)
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Measure after the epoch."""
         self._measure((epoch + 1) * self.steps_per_epoch)
 

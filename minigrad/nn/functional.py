@@ -1,41 +1,98 @@
 """PyTorch's `torch.nn.functional` names for the ops of `minigrad.ops`."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from minigrad.ops.activations import relu as relu
+from minigrad.nn.dropout import dropout as dropout
+from minigrad.nn.normalization import batch_norm as batch_norm
+from minigrad.nn.normalization import layer_norm as layer_norm
+from minigrad.nn.objectives import binary_cross_entropy as binary_cross_entropy
+from minigrad.nn.objectives import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
+from minigrad.nn.objectives import cross_entropy as cross_entropy
+from minigrad.nn.objectives import huber_loss as huber_loss
+from minigrad.nn.objectives import l1_loss as l1_loss
+from minigrad.nn.objectives import mse_loss as mse_loss
+from minigrad.nn.objectives import nll_loss as nll_loss
+from minigrad.nn.objectives import smooth_l1_loss as smooth_l1_loss
+from minigrad.ops import activations
+from minigrad.ops.activations import logsigmoid as logsigmoid
 from minigrad.ops.activations import sigmoid as sigmoid
 from minigrad.ops.activations import tanh as tanh
-from minigrad.ops.losses import mse, softmax_cross_entropy
-from minigrad.ops.losses import softmax as _softmax
 from minigrad.ops.matmul import linear as linear
+from minigrad.ops.op import Op
 from minigrad.ops.residual import residual as residual
 from minigrad.ops.shape import cast
-from minigrad.tape.handle import Handle
-from minigrad.tape.record import lift
+from minigrad.ops.softmax import log_softmax as _log_softmax
+from minigrad.ops.softmax import softmax as _softmax
+from minigrad.tape.inplace import overwrite
 from minigrad.tape.tensor import Tensor
 
-
-def mse_loss(input: Tensor, target: Any) -> Tensor:
-    """The mean of (input - target) squared; a scalar. Shapes must be equal."""
-    return mse(input, target)  # type: ignore[no-any-return]
-
-
-def cross_entropy(input: Tensor, target: Any) -> Tensor:
-    """The mean of -log softmax(input)[target] over rows; a scalar.
-
-    input: logits (rows, classes); target: integer class indices (rows,). Raises LabelError for an index that is not a class.
-    """
-    logits, labels = lift(softmax_cross_entropy, (input, target))
-    if labels.spec.dtype.kind in "iu" and labels.spec.dtype != np.int64:
-        labels = cast(labels, dtype=np.dtype(np.int64))
-    return softmax_cross_entropy(logits, labels)  # type: ignore[no-any-return]
+# Klambauer et al., arXiv:1706.02515, section 2: the fixed point at mean 0 and variance 1
+SELU_ALPHA: Final = 1.6732632423543772848170429916717
+SELU_SCALE: Final = 1.0507009873554804934193349852946
 
 
-def softmax(input: Handle, dim: int = -1) -> Tensor:
-    """exp(input) / sum(exp(input)) along the last axis."""
-    if dim not in (-1, len(input.spec.shape) - 1):
-        raise ValueError(f"softmax works along the last axis, not {dim}")
-    return _softmax(input)  # type: ignore[no-any-return]
+def _written(input: Any, inplace: bool, name: str, activation: Op, **numbers: float) -> Any:
+    """The activation of input; with inplace=True written into its memory, as PyTorch does it."""
+    return overwrite(input, name, lambda: activation(input, **numbers)) if inplace else activation(input, **numbers)
+
+
+def relu(input: Any, inplace: bool = False) -> Tensor:
+    """max(input, 0); the gradient at 0 is 0."""
+    return overwrite(input, "relu_", lambda: activations.relu(input)) if inplace else activations.relu(input)  # type: ignore[no-any-return]
+
+
+def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """input where it is positive, else negative_slope * input. Raises ValueError for a negative slope."""
+    return _written(input, inplace, "leaky_relu_", activations.leaky_relu, negative_slope=float(negative_slope))  # type: ignore[no-any-return]
+
+
+def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+    """input, but not below min_val nor above max_val; the gradient there, and at both, is 0."""
+    if not min_val <= max_val:
+        raise ValueError(f"hardtanh: min_val {min_val} is greater than max_val {max_val}")
+    return _written(input, inplace, "hardtanh_", activations.hardtanh, min_val=float(min_val), max_val=float(max_val))  # type: ignore[no-any-return]
+
+
+def relu6(input: Any, inplace: bool = False) -> Tensor:
+    """min(max(input, 0), 6)."""
+    return _written(input, inplace, "relu6_", activations.hardtanh, min_val=0.0, max_val=6.0)  # type: ignore[no-any-return]
+
+
+def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """input where it is positive, else alpha * (exp(input) - 1). Raises ValueError for a negative alpha."""
+    return _written(input, inplace, "elu_", activations.elu, alpha=float(alpha))  # type: ignore[no-any-return]
+
+
+def selu(input: Any, inplace: bool = False) -> Tensor:
+    """1.0507 * elu(input, 1.6733): keeps mean 0 and variance 1 from layer to layer (Klambauer et al., arXiv:1706.02515)."""
+    return _written(input, inplace, "selu_", activations.elu, alpha=SELU_SCALE * SELU_ALPHA, scale=SELU_SCALE)  # type: ignore[no-any-return]
+
+
+def silu(input: Any, inplace: bool = False) -> Tensor:
+    """input * sigmoid(input), also called swish."""
+    return _written(input, inplace, "silu_", activations.silu)  # type: ignore[no-any-return]
+
+
+def gelu(input: Any, approximate: str = "none") -> Tensor:
+    """input * Phi(input), Phi the standard normal distribution function; with approximate="tanh" by a formula that is up to 5e-4 off."""
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"gelu: approximate is {approximate!r}, expected 'none' or 'tanh'")
+    return (activations.gelu if approximate == "none" else activations.gelu_tanh)(input)  # type: ignore[no-any-return]
+
+
+def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta * input)) / beta, or input where beta * input is above the threshold."""
+    return activations.softplus(input, beta=float(beta), threshold=float(threshold))  # type: ignore[no-any-return]
+
+
+def softmax(input: Any, dim: int = -1, dtype: Any = None, *, axis: int | None = None) -> Tensor:
+    """exp(input) / sum(exp(input)) along `dim`, which `axis` is another name for; dtype: that of the input is cast first."""
+    return _softmax(input if dtype is None else cast(input, dtype=np.dtype(dtype)), axis=dim if axis is None else axis)  # type: ignore[no-any-return]
+
+
+def log_softmax(input: Any, dim: int = -1, dtype: Any = None, *, axis: int | None = None) -> Tensor:
+    """log(softmax(input)), finite for every finite input; arguments as `softmax`."""
+    return _log_softmax(input if dtype is None else cast(input, dtype=np.dtype(dtype)), axis=dim if axis is None else axis)  # type: ignore[no-any-return]

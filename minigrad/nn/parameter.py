@@ -6,15 +6,17 @@ from typing import Any
 import numpy as np
 
 from minigrad import config
-from minigrad.errors import DtypeError
+from minigrad.errors import CaptureError, DtypeError
 from minigrad.ops.spec import Spec
-from minigrad.tape.handle import Handle
-from minigrad.tape.slab import Place, allocate
+from minigrad.tape import live
+from minigrad.tape.handle import Handle, Leaf, empty
+from minigrad.tape.mode import caller, local
+from minigrad.tape.slab import Place, allocate, moved
 from minigrad.tape.tensor import Tensor
 
 
 class Parameter(Tensor):
-    """A Tensor that a module owns and an optimiser updates; its memory never moves."""
+    """A Tensor that a module owns and an optimiser updates; its memory moves only when its dtype is changed."""
 
     __slots__ = ("place",)
 
@@ -25,8 +27,33 @@ class Parameter(Tensor):
         if requires_grad and values.dtype.kind != "f":
             raise DtypeError(f"only floating-point Tensors can require gradients, not {values.dtype.name}")
         made, self.place = allocate(Spec.of(values.shape, values.dtype))
-        for name in Handle.__slots__:
-            if name not in ("__weakref__", "kin"):
-                setattr(self, name, getattr(made, name))
+        self.array, self.address, self.spec, self.clock, self.leaf = made.array, made.address, made.spec, made.clock, made.leaf
+        self.record, self.weak = None, False
         self.array[...] = values
         self.needs_grad = requires_grad
+
+
+def retype(x: Tensor, dtype: np.dtype[Any]) -> None:
+    """Give a leaf, and the gradient that it has, new memory in another dtype; the object, its hooks and whether it is trained stay."""
+    if local.mode.listener is not None:
+        raise CaptureError(f"a module's dtype is changed at {caller()} inside a captured step, which a replay would not do again")
+    spec = x.spec.with_dtype(dtype)
+    values, before, clock = x.array, x.leaf, x.clock
+    if isinstance(x, Parameter):
+        made, x.place = allocate(spec)
+    else:
+        made = empty(spec)
+    made.array[...] = values
+    x.array, x.address, x.spec, x.leaf = made.array, made.address, spec, made.leaf
+    if before is not None:
+        leaf = x.leaf = x.leaf or Leaf(empty(spec))
+        leaf.hooks, leaf.shared_clock, leaf.present = before.hooks, before.shared_clock, before.present
+        if before.present:
+            assert leaf.slot is not None and before.slot is not None
+            leaf.slot.array[...] = before.slot.array
+    if hasattr(x, "kin"):
+        del x.kin  # its views stay on the memory that was left
+    clock[0] += 1
+    moved.value += 1
+    live.gradients.value += 1
+    live.changed()

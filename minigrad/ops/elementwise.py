@@ -1,4 +1,4 @@
-"""Arithmetic and elementary functions, element by element, with NumPy's broadcasting."""
+"""Arithmetic, exp and log, element by element, with NumPy's broadcasting; `maths` has what is built on these."""
 from __future__ import annotations
 
 from functools import partial
@@ -11,8 +11,11 @@ from minigrad.ops.samples import broadcasting, reals, shaped
 from minigrad_kernels import elementwise as kernels
 from minigrad_kernels import ranges
 
+#: Of floats, and of integers, whose result is an integer.
+NUMBERS = partial(rules.elementwise, kinds="fi")
 
-@op(kernel=kernels.add, shape=rules.elementwise, samples=broadcasting(-3, 3), flops=per_element(1))
+
+@op(kernel=kernels.add, shape=NUMBERS, samples=broadcasting(-3, 3), flops=per_element(1))
 def add(x: Value, y: Value) -> Value:
     """x + y."""
     return x + y
@@ -24,7 +27,7 @@ def _(g: Value) -> Value:
     return g
 
 
-@op(kernel=kernels.sub, shape=rules.elementwise, samples=broadcasting(-3, 3), flops=per_element(1))
+@op(kernel=kernels.sub, shape=NUMBERS, samples=broadcasting(-3, 3), flops=per_element(1))
 def sub(x: Value, y: Value) -> Value:
     """x - y."""
     return x - y
@@ -40,7 +43,7 @@ def _(g: Value) -> Value:
     return neg(g)
 
 
-@op(kernel=kernels.mul, shape=rules.elementwise, samples=broadcasting(-3, 3), flops=per_element(1))
+@op(kernel=kernels.mul, shape=NUMBERS, samples=broadcasting(-3, 3), flops=per_element(1))
 def mul(x: Value, y: Value) -> Value:
     """x * y."""
     return x * y
@@ -72,7 +75,7 @@ def _(g: Value, y: Value, out: Value) -> Value:
     return neg(div(mul(g, out), y))
 
 
-@op(kernel=kernels.neg, shape=rules.elementwise, samples=reals(-3, 3, edges=(0.0, -0.0)), flops=per_element(1))
+@op(kernel=kernels.neg, shape=NUMBERS, samples=reals(-3, 3, edges=(0.0, -0.0)), flops=per_element(1))
 def neg(x: Value) -> Value:
     """-x."""
     return -x
@@ -137,3 +140,8 @@ def copy_(x: Value, source: Value) -> Value:
 def add_(x: Value, y: Value) -> Value:
     """x += y, for operands of one shape and dtype."""
     return x + y
+
+
+# NumPy's and PyTorch's longer names
+subtract, multiply, negative = sub, mul, neg
+divide = true_divide = div

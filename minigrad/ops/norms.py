@@ -1,11 +1,14 @@
 """The global gradient norm, clipping by it, and the guard that lets a step be committed."""
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from minigrad.errors import NonFiniteError
 from minigrad.ops import rules
 from minigrad.ops.op import Attributes, Op, Plan, Value, op, per_element
+from minigrad.ops.samples import Case, shaped
 from minigrad.ops.spec import Spec
 from minigrad_kernels import norms as kernels
 
@@ -29,9 +32,27 @@ def _sum_squares(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Pla
                                 flops=2 * x.size),))
 
 
+def _add_powers(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
+    x, out = specs[0], Spec.of((), rules.FLOAT64)
+    how = rules.layout("p:f x[n] total[1] out[1]")
+    return Plan((out,), (rules.step(op.kernel, how, [x.dtype, rules.FLOAT64, rules.FLOAT64], [0, 1, 2], {"n": x.size},
+                                    {"p": attributes["p"]}, flops=2 * x.size),))
+
+
+def _root(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
+    out = Spec.of((), rules.FLOAT64)
+    return Plan((out,), (rules.step(op.kernel, rules.layout("p:f total[1] out[1]"), [rules.FLOAT64] * 2, [0, 1], {}, {"p": attributes["p"]}),))
+
+
 def _clip(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
     x = specs[0]
     return Plan((), (rules.step(op.kernel, rules.layout("factor[1] x[n]", "n"), [rules.FLOAT64, x.dtype], [1, 0], {"n": x.size}, flops=x.size),))
+
+
+def _sampled(rng: np.random.Generator) -> Iterator[Case]:
+    for p in (1.0, 2.0, 2.5, np.inf):
+        for n in (1, 16, 67):
+            yield (rng.uniform(-3, 3, n), rng.uniform(0, 1, ())), {"p": p}
 
 
 @op(kernel=kernels.sum_squares, shape=_sum_squares, mutates=("partials",), flops=per_element(2))
@@ -56,6 +77,25 @@ def clip_factor(total: Value, bound: Value) -> Value:
 def clip_(x: Value, factor: Value) -> Value:
     """x *= factor, unless the factor is 1."""
     return x * factor
+
+
+@op(kernel=kernels.clip_value, shape=_clip, mutates=("x",), flops=per_element(2))
+def clip_value_(x: Value, bound: Value) -> Value:
+    """Each element of x, or the nearest number in [-bound, bound]; a NaN stays."""
+    return np.clip(x, -bound, bound)
+
+
+@op(kernel=kernels.add_powers, shape=_add_powers, samples=_sampled, flops=per_element(2))
+def add_powers(x: Value, total: Value, *, p: float) -> Value:
+    """The sum of |x|**p added to `total`; for p infinite the largest of `total` and all |x|. Float64."""
+    size = np.abs(np.asarray(x, np.float64))
+    return np.maximum(total, size.max(initial=0.0)) if p == np.inf else total + np.sum(size ** p)
+
+
+@op(kernel=kernels.root, shape=_root, samples=shaped((), low=0.5, high=9, p=3.0))
+def root(total: Value, *, p: float) -> Value:
+    """total ** (1 / p), which makes a norm of `add_powers`."""
+    return total ** (1 / p)
 
 
 @op(kernel=kernels.guard, shape=_scalars("total[1]", status=True),

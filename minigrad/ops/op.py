@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
-from minigrad.errors import OpError
+from minigrad.errors import MinigradError, OpError
 from minigrad.ops.spec import Spec
 from minigrad_kernels.abi import Entry
 from minigrad_kernels.machine import BEGIN_INPUTS, INVOKE_ADDRESSES
@@ -19,6 +19,7 @@ from minigrad_kernels.machine import BEGIN_INPUTS, INVOKE_ADDRESSES
 #: In a rule, a Tensor; in a definition, a NumPy array.
 Value = Any
 Attributes = dict[str, Any]
+Failure = Exception | Callable[..., Exception]
 
 
 class Step(NamedTuple):
@@ -93,7 +94,7 @@ class Op:
     apply: Callable[..., Any]
 
     def __init__(self, definition: Callable[..., Any], *, kernel: Any, shape: Rule, samples: Any, flops: Callable[..., int],
-                 mutates: tuple[str, ...] = (), commit: bool = False, fails: Exception | None = None, integers: tuple[str, ...] = (),
+                 mutates: tuple[str, ...] = (), commit: bool = False, fails: Failure | None = None, integers: tuple[str, ...] = (),
                  stored: bool = True) -> None:
         self.definition = definition
         self.name = definition.__name__
@@ -176,6 +177,11 @@ class Op:
             raise TypeError(f"{self.name}() takes {len(self.inputs)} inputs ({', '.join(self.inputs)}), got {len(specs)}")
         return self.shape(self, specs, {**self.defaults, **attributes})
 
+    def failure(self, *arrays: Any, **attributes: Any) -> Exception:
+        """What is raised when the kernel's status is not 1; it says more if the arrays are known."""
+        made = self.fails if self.fails is None or isinstance(self.fails, Exception) else self.fails(*arrays, **attributes)
+        return made or MinigradError(f"{self.name}: a kernel failed without a reason: this is a bug in minigrad")
+
     def remember(self, key: Any, plan: Plan) -> Plan:
         """Keep the plan under its key. Plans are few in a net, but a process that makes net after net must not fill up with them."""
         if len(self.plans) >= PLANS:
@@ -206,12 +212,13 @@ def per_element(count: int) -> Callable[[tuple[Spec, ...], Attributes], int]:
 
 
 def op(*, kernel: Any = None, shape: Rule, samples: Any = None, flops: Callable[..., int] = no_flops,
-       mutates: Iterable[str] = (), commit: bool = False, fails: Exception | None = None,
+       mutates: Iterable[str] = (), commit: bool = False, fails: Failure | None = None,
        integers: Iterable[str] = ()) -> Callable[[Callable[..., Any]], Op]:
     """Declare an op from its definition in NumPy.
 
     kernel: what `shape` lays out; samples: inputs over the mathematical domain, for the tests; flops: of (specs, attributes);
-    mutates: inputs that it writes; commit: runs only after a captured step's guard; fails: raised when the kernel's status is not 1;
+    mutates: inputs that it writes; commit: runs only after a captured step's guard; fails: raised when the kernel's status is not 1, or
+    makes what is raised: of nothing, or of the arrays given to the op and its attributes;
     integers: inputs that are not floating, or need not be (labels, indices, conditions): plain NumPy arrays given for the others are cast.
     """
 

@@ -1,43 +1,185 @@
-"""Optimiser updates, in place over runs of parameters; in a captured step they run after the guard."""
+"""Optimiser updates, in place over runs of parameters; in a captured step they run after the guard.
+
+`hyper` holds an optimiser's numbers in float64, in the order of its class, and the number of the step, from 1 on, last.
+"""
 from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
 
 from minigrad.ops import rules
 from minigrad.ops.op import Attributes, Op, Plan, Value, op, per_element
+from minigrad.ops.samples import shaped
 from minigrad.ops.spec import Spec
 from minigrad_kernels import update as kernels
 
-
-def _update(text: str, order: tuple[int, ...], flops: int) -> rules.Rule:
-    def rule(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
-        dtypes = [specs[i].dtype for i in order]
-        dims = {"n": specs[0].size, "h": specs[op.inputs.index("hyper")].size}
-        return Plan((), (rules.step(op.kernel, rules.layout(text, "n"), dtypes, order, dims, flops=flops * specs[0].size),))
-
-    return rule
+#: The op that clips first and then updates, in one pass, by the update: a captured step makes one of both.
+CLIPPED: Final[dict[Op, Op]] = {}
 
 
-@op(kernel=kernels.sgd, shape=_update("hyper[h] g[n] p[n]", (2, 1, 0), 2), mutates=("p",), commit=True, flops=per_element(2))
+def _lay_out(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
+    """The kernel takes the inputs in another order: numbers, then the gradient, then what is written, the parameter last."""
+    names = [*([] if "factor" not in op.inputs else ["factor"]), "hyper", "grad", *op.inputs[2:op.inputs.index("hyper")], "p"]
+    lengths = {"factor": "1", "hyper": "h"}
+    order = [op.inputs.index(name) for name in names]
+    how = rules.layout(" ".join(f"{name}[{lengths.get(name, 'n')}]" for name in names), "n")
+    dims = {"n": specs[0].size, "h": specs[op.inputs.index("hyper")].size}
+    return Plan((), (rules.step(op.kernel, how, [specs[i].dtype for i in order], order, dims, flops=op.flops(specs, attributes)),))
+
+
+def _update(kernel: Any, clipped: Any, operations: int) -> Callable[[Callable[..., Value]], Op]:
+    """Declare an update from its definition, a function of (p, grad, states..., hyper), and after clipping, of a `factor` as well.
+
+    clipped: None for one of more arrays than eager mode passes; clipping is then a pass of its own in a captured step too.
+    """
+
+    def declare(definition: Callable[..., Value]) -> Op:
+        states = [*inspect.signature(definition).parameters][2:-1]
+        plain = op(kernel=kernel, shape=_lay_out, mutates=("p", *states), commit=True, flops=per_element(operations))(definition)
+        if clipped is None:
+            return plain
+
+        def after_clipping(p: Value, grad: Value, *others: Value) -> Value:
+            return definition(p, others[-1] * grad, *others[:-1])
+
+        names = [*inspect.signature(definition).parameters, "factor"]
+        after_clipping.__name__, after_clipping.__module__ = f"clip_{definition.__name__}", definition.__module__
+        after_clipping.__doc__ = f"grad *= factor, then `{definition.__name__}`, in one pass."
+        after_clipping.__signature__ = inspect.Signature([  # type: ignore[attr-defined]
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names])
+        CLIPPED[plain] = op(kernel=clipped, shape=_lay_out, mutates=("p", "grad", *states), commit=True,
+                            flops=per_element(operations + 1))(after_clipping)
+        return plain
+
+    return declare
+
+
+# ---- stochastic gradient descent: lr, momentum, dampening, weight_decay, nesterov, maximize -------------------------------------------------
+@_update(kernels.sgd, kernels.clip_sgd, 2)
 def sgd_(p: Value, grad: Value, hyper: Value) -> Value:
-    """p -= lr * grad; hyper is [lr, momentum] in float64."""
+    """p -= lr * grad."""
     return p - hyper[0] * grad
 
 
-@op(kernel=kernels.sgd_momentum, shape=_update("hyper[h] g[n] v[n] p[n]", (3, 1, 2, 0), 4), mutates=("p", "velocity"), commit=True,
-    flops=per_element(4))
+@_update(kernels.sgd_momentum, kernels.clip_sgd_momentum, 4)
 def sgd_momentum_(p: Value, grad: Value, velocity: Value, hyper: Value) -> Value:
-    """velocity = momentum * velocity + grad; p -= lr * velocity (PyTorch's SGD without dampening)."""
+    """velocity = momentum * velocity + grad; p -= lr * velocity."""
     return p - hyper[0] * (hyper[1] * velocity + grad)
 
 
-@op(kernel=kernels.clip_sgd, shape=_update("factor[1] hyper[h] g[n] p[n]", (3, 2, 1, 0), 3), mutates=("p", "grad"), commit=True,
-    flops=per_element(3))
-def clip_sgd_(p: Value, grad: Value, hyper: Value, factor: Value) -> Value:
-    """grad *= factor, then `sgd_`, in one pass: what a captured step makes of clipping followed by the update."""
-    return p - hyper[0] * (factor * grad)
+@_update(kernels.sgd_decayed, kernels.clip_sgd_decayed, 5)
+def sgd_decayed_(p: Value, grad: Value, hyper: Value) -> Value:
+    """p -= lr * (grad + weight_decay * p), with -grad to maximize."""
+    return p - hyper[0] * _directed(grad, p, hyper[5], hyper[3])
 
 
-@op(kernel=kernels.clip_sgd_momentum, shape=_update("factor[1] hyper[h] g[n] v[n] p[n]", (4, 3, 1, 2, 0), 5),
-    mutates=("p", "grad", "velocity"), commit=True, flops=per_element(5))
-def clip_sgd_momentum_(p: Value, grad: Value, velocity: Value, hyper: Value, factor: Value) -> Value:
-    """grad *= factor, then `sgd_momentum_`, in one pass."""
-    return p - hyper[0] * (hyper[1] * velocity + factor * grad)
+@_update(kernels.sgd_dampened, kernels.clip_sgd_dampened, 10)
+def sgd_dampened_(p: Value, grad: Value, velocity: Value, hyper: Value) -> Value:
+    """velocity = momentum * velocity + (1 - dampening) * d; p -= lr * velocity, or with nesterov lr * (d + momentum * velocity).
+
+    d is grad + weight_decay * p, with -grad to maximize; the first one is not dampened.
+    """
+    d = _directed(grad, p, hyper[5], hyper[3])
+    velocity = hyper[1] * velocity + (1 - hyper[2] * (hyper[6] > 1)) * d
+    return p - hyper[0] * np.where(hyper[4], d + hyper[1] * velocity, velocity)
+
+
+def _directed(grad: Value, p: Value, maximize: Value, decay: Value) -> Value:
+    return (1 - 2 * maximize) * grad + decay * p
+
+
+# ---- RMSprop: lr, alpha, eps, weight_decay, momentum, maximize ----------------------------------------------------------------------------
+@_update(kernels.rmsprop, kernels.clip_rmsprop, 11)
+def rmsprop_(p: Value, grad: Value, square_avg: Value, hyper: Value) -> Value:
+    """square_avg = alpha * square_avg + (1 - alpha) * d**2; p -= lr * d / (sqrt(square_avg) + eps), d as in `sgd_decayed_`."""
+    return p - hyper[0] * _scaled(p, grad, square_avg, 0.0, hyper)
+
+
+@_update(kernels.rmsprop_momentum, kernels.clip_rmsprop_momentum, 13)
+def rmsprop_momentum_(p: Value, grad: Value, square_avg: Value, buffer: Value, hyper: Value) -> Value:
+    """As `rmsprop_`, with buffer = momentum * buffer + d / (sqrt(square_avg) + eps); p -= lr * buffer."""
+    return p - hyper[0] * (hyper[4] * buffer + _scaled(p, grad, square_avg, 0.0, hyper))
+
+
+@_update(kernels.rmsprop_centered, kernels.clip_rmsprop_centered, 16)
+def rmsprop_centered_(p: Value, grad: Value, square_avg: Value, grad_avg: Value, hyper: Value) -> Value:
+    """As `rmsprop_`, divided by sqrt(square_avg - grad_avg**2) + eps, grad_avg the running mean of d."""
+    return p - hyper[0] * _scaled(p, grad, square_avg, _averaged(p, grad, grad_avg, hyper), hyper)
+
+
+@_update(kernels.rmsprop_centered_momentum, None, 18)
+def rmsprop_centered_momentum_(p: Value, grad: Value, square_avg: Value, grad_avg: Value, buffer: Value, hyper: Value) -> Value:
+    """`rmsprop_centered_` with the momentum of `rmsprop_momentum_`."""
+    return p - hyper[0] * (hyper[4] * buffer + _scaled(p, grad, square_avg, _averaged(p, grad, grad_avg, hyper), hyper))
+
+
+def _averaged(p: Value, grad: Value, grad_avg: Value, hyper: Value) -> Value:
+    return hyper[1] * grad_avg + (1 - hyper[1]) * _directed(grad, p, hyper[5], hyper[3])
+
+
+def _scaled(p: Value, grad: Value, square_avg: Value, mean: Value, hyper: Value) -> Value:
+    d = _directed(grad, p, hyper[5], hyper[3])
+    return d / (np.sqrt(np.maximum(hyper[1] * square_avg + (1 - hyper[1]) * d ** 2 - mean ** 2, 0)) + hyper[2])
+
+
+# ---- Adagrad: lr, lr_decay, weight_decay, eps, maximize ------------------------------------------------------------------------------------
+@_update(kernels.adagrad, kernels.clip_adagrad, 10)
+def adagrad_(p: Value, grad: Value, squares: Value, hyper: Value) -> Value:
+    """squares += d**2; p -= lr / (1 + (t - 1) * lr_decay) * d / (sqrt(squares) + eps), d as in `sgd_decayed_`."""
+    d = _directed(grad, p, hyper[4], hyper[2])
+    return p - hyper[0] / (1 + (hyper[5] - 1) * hyper[1]) * d / (np.sqrt(squares + d ** 2) + hyper[3])
+
+
+# ---- Adam: lr, beta1, beta2, eps, weight_decay, maximize, decoupled_weight_decay, eps_mode -----------------------------------------------------
+@_update(kernels.adam, kernels.clip_adam, 18)
+def adam_(p: Value, grad: Value, exp_avg: Value, exp_avg_sq: Value, hyper: Value) -> Value:
+    """Adam (Kingma & Ba 2015): see `minigrad.optim.Adam` for its formula."""
+    m, v, p = _moments(p, grad, exp_avg, exp_avg_sq, hyper)
+    return p - _adam_step(m, v, hyper)
+
+
+@_update(kernels.amsgrad, None, 19)
+def amsgrad_(p: Value, grad: Value, exp_avg: Value, exp_avg_sq: Value, max_exp_avg_sq: Value, hyper: Value) -> Value:
+    """`adam_` that divides by the root of the largest exp_avg_sq so far (Reddi, Kale & Kumar 2018)."""
+    m, v, p = _moments(p, grad, exp_avg, exp_avg_sq, hyper)
+    return p - _adam_step(m, np.maximum(v, max_exp_avg_sq), hyper)
+
+
+def _moments(p: Value, grad: Value, m: Value, v: Value, hyper: Value) -> tuple[Value, Value, Value]:
+    lr, beta1, beta2, _, decay, maximize, decoupled = hyper[:7]
+    d = _directed(grad, p, maximize, 0.0 if decoupled else decay)
+    return beta1 * m + (1 - beta1) * d, beta2 * v + (1 - beta2) * d ** 2, p * (1 - lr * decay if decoupled else 1.0)
+
+
+def _adam_step(m: Value, v: Value, hyper: Value) -> Value:
+    lr, beta1, beta2, eps, *_, hat, t = hyper
+    root = np.sqrt(1 - beta2 ** t)
+    alpha = lr / (1 - beta1 ** t)
+    return alpha * root * m / (np.sqrt(v) + eps) if hat else alpha * m / (np.sqrt(v) / root + eps)
+
+
+# ---- steps and schedules -------------------------------------------------------------------------------------------------------------------
+def _count(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
+    how = rules.layout("cell:i x[n]")
+    return Plan((), (rules.step(op.kernel, how, [rules.FLOAT64], [0], {"n": specs[0].size}, {"cell": attributes["cell"]}),))
+
+
+def _schedule(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
+    how = rules.layout("cell:i clock[1] table[n] hyper[h]")
+    dims = {"n": specs[2].size, "h": specs[0].size}
+    return Plan((), (rules.step(op.kernel, how, [rules.FLOAT64] * 3, [1, 2, 0], dims, {"cell": attributes["cell"]}),))
+
+
+@op(kernel=kernels.count, shape=_count, samples=shaped((3,), cell=1), mutates=("hyper",), commit=True)
+def count_(hyper: Value, *, cell: int) -> Value:
+    """hyper[cell] += 1, in float64: one more step."""
+    return np.array([value + (i == cell) for i, value in enumerate(hyper)])
+
+
+@op(kernel=kernels.schedule, shape=_schedule, samples=shaped((4,), (1,), (7,), cell=2, low=0, high=20), mutates=("hyper",), commit=True)
+def schedule_(hyper: Value, clock: Value, table: Value, *, cell: int) -> Value:
+    """hyper[cell] = table[clock[0] mod its length], all in float64: a rate that follows a schedule."""
+    return np.array([table[int(clock[0]) % len(table)] if i == cell else value for i, value in enumerate(hyper)])

@@ -1,63 +1,128 @@
 """What all optimisers share: groups of parameters, hyper-parameters that live in memory, and the guard before an update."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
-from minigrad.errors import NonFiniteError
-from minigrad.ops import norms
+from minigrad.errors import CaptureError, NonFiniteError
+from minigrad.ops import elementwise, norms, update
+from minigrad.ops.shape import expand
 from minigrad.ops.spec import Spec
+from minigrad.optim import state
 from minigrad.tape import journal, live
 from minigrad.tape.gradnorm import Group
 from minigrad.tape.handle import Handle, Leaf, clear_gradient, wrap
 from minigrad.tape.live import Numbers
-from minigrad.tape.mode import local, no_grad
+from minigrad.tape.mode import caller, enable_grad, local, no_grad
+from minigrad.tape.record import constant
 from minigrad.tape.slab import Segment, aligned
 from minigrad.tape.tensor import Tensor
 
+#: What PyTorch calls a hyper-parameter that is out of its range.
+WORDS: Mapping[str, str] = {"lr": "learning rate", "momentum": "momentum value", "dampening": "dampening value", "eps": "epsilon value",
+                            "weight_decay": "weight_decay value", "alpha": "alpha value", "lr_decay": "lr_decay value"}
+
 
 class Optimizer:
-    """Base of all optimisers. A subclass names its hyper-parameters in `slots` and writes `update`."""
+    """Base of all optimisers. A subclass names its hyper-parameters in `slots`, in the order of its kernels, and writes `update`.
+
+    Hyper-parameters stand in memory that kernels read at each step: `param_groups[0]["lr"] = 0.01` is seen by the next one, captured or not.
+    """
 
     slots: ClassVar[tuple[str, ...]]
+    #: The words that a hyper-parameter may be.
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    #: What may be kept for each parameter, under PyTorch's names.
+    keeps: ClassVar[tuple[str, ...]] = ()
+    #: Whether the number of the step is part of the state.
+    counted: ClassVar[bool] = True
 
     def __init__(self, params: Iterable[Tensor] | Iterable[Mapping[str, Any]], defaults: Mapping[str, Any]) -> None:
+        self.check(defaults)
         given: list[Any] = list(params)
         if not given:
             raise ValueError("optimizer got an empty parameter list")
-        described = given if isinstance(given[0], Mapping) else [{"params": given}]
+        self.defaults = dict(defaults)
         self.param_groups: list[Numbers] = []
         self.groups: list[Group] = []
-        for one in described:
-            parameters = list(one["params"])
-            unknown = [name for name in one if name != "params" and name not in defaults]
-            if unknown:
-                raise ValueError(f"{type(self).__name__} has no hyper-parameter {unknown[0]!r}: it has {', '.join(defaults)}")
-            for p in parameters:
-                if not isinstance(p, Handle):
-                    raise TypeError(f"an optimizer takes Tensors, got a {type(p).__name__}")
-                if p.record is not None:
-                    raise ValueError("can't optimize a non-leaf Tensor: give the leaves that it was made from")
-            self.param_groups.append(Numbers({**defaults, **one, "params": parameters}, self.slots))
-            self.groups.append(Group(parameters))
-        every = [p for group in self.groups for p in group.parameters]
-        if len({id(p) for p in every}) < len(every):
-            raise ValueError("an optimizer's parameter groups share a parameter: list each once")
-        self._everything = Group(every) if len(self.groups) > 1 else self.groups[0]
         self._moments: dict[tuple[str, int, int], Any] = {}
+        self._held: dict[tuple[str, int], Any] = {}  # by name and parameter: windows of the moments
+        for one in given if isinstance(given[0], Mapping) else [{"params": given}]:
+            self._add(one)
+
+    # ---- groups
+    def check(self, values: Mapping[str, Any]) -> None:
+        """Raise ValueError, in PyTorch's words, for hyper-parameters that make no sense."""
+        for name in self.slots:
+            if name in WORDS and not 0 <= values[name] < float("inf"):
+                raise ValueError(f"Invalid {WORDS[name]}: {values[name]}: {type(self).__name__} takes a finite number that is not negative")
+        for i, beta in enumerate(values.get("betas", ())):
+            if not 0 <= beta < 1:
+                raise ValueError(f"Invalid beta parameter at index {i}: {beta}: {type(self).__name__} takes a number from 0 up to, not including, 1")
+
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        """One more group: a dict with "params", one Tensor or several, and its own hyper-parameters; the others are the defaults.
+
+        Captured steps record again. Raises ValueError or TypeError, and adds nothing, for what is not in order.
+        """
+        if local.mode.listener is not None:
+            raise CaptureError(f"a parameter group is added at {caller()} inside a captured step, which a replay would not do again")
+        self._add(param_group)
+        live.changed()
+
+    def _add(self, described: Mapping[str, Any]) -> None:
+        if not isinstance(described, Mapping) or "params" not in described:
+            raise TypeError(f"a parameter group is a dict with 'params', got {described!r}")
+        given = described["params"]
+        parameters: list[Any] = [given] if isinstance(given, Handle) else list(given)
+        unknown = [name for name in described if name not in ("params", "initial_lr", *self.defaults)]
+        if unknown:
+            raise ValueError(f"{type(self).__name__} has no hyper-parameter {unknown[0]!r}: it has {', '.join(self.defaults)}")
+        for p in parameters:
+            if not isinstance(p, Handle):
+                raise TypeError(f"an optimizer takes Tensors, got a {type(p).__name__}")
+            if p.record is not None:
+                raise ValueError("can't optimize a non-leaf Tensor: give the leaves that it was made from")
+        every = [*(p for group in self.groups for p in group.parameters), *parameters]
+        if len({id(p) for p in every}) < len(every):
+            raise ValueError("some parameters appear in more than one parameter group, or twice in one: list each once")
+        numbers = Numbers({**self.defaults, **described, "params": parameters}, self.slots, self.check, self.choices,
+                          ("initial_lr",))
+        self.param_groups.append(numbers)
+        self.groups.append(Group(parameters))
+        self._everything = Group(every) if len(self.groups) > 1 else self.groups[0]
         self._clocks: list[list[int]] = []
 
+    # ---- steps
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Set every gradient to None; the slots stay and are written anew by the next backward."""
-        if not set_to_none:
-            raise ValueError("zero_grad(set_to_none=False) would keep zeros to add to: leave set_to_none out, a missing gradient is written anew")
+        """Set every gradient to None; the slots stay and are written anew by the next backward. With False those that are there become zeros."""
+        listener = local.mode.listener
         for p in self._everything.parameters:
-            if p.leaf is not None:
-                clear_gradient(p.leaf)
-        live.gradients.value += 1
+            leaf = p.leaf
+            if leaf is None:
+                continue
+            if set_to_none:
+                clear_gradient(leaf)
+                continue
+            if listener is not None:
+                listener.looked(leaf)
+            if leaf.present and leaf.slot is not None:
+                leaf.linked = None
+                with no_grad():
+                    elementwise.copy_(leaf.slot, expand(constant(0.0, p.spec.dtype), shape=p.spec.shape))
+        if set_to_none:
+            live.gradients.value += 1
 
-    def step(self) -> None:
-        """Update every parameter that has a gradient. Raises NonFiniteError, and changes nothing, if their norm is not finite."""
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient. Raises NonFiniteError, and changes nothing, if their norm is not finite.
+
+        closure: called first, with gradients on, to compute them anew; what it returns is returned. In a group that has no gradient at all
+        nothing moves, the count of its steps included.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
         with no_grad():
             total = self._everything.finite_by()
             try:
@@ -66,16 +131,20 @@ class Optimizer:
                 journal.roll_back()
                 raise
             for numbers, group in zip(self.param_groups, self.groups, strict=True):
-                for run in group.runs():
-                    self.update(run, numbers.tensor)
+                runs = group.runs()
+                if runs and self.counts(numbers):
+                    update.count_(numbers.tensor, cell=numbers.age)
+                for run in runs:
+                    self.update(run, numbers)
         journal.commit()
         self._tick()
+        return loss
 
     def _tick(self) -> None:
         """Move the versions of all parameters. They share one, from the first step on: what was saved of them before is stale then anyway."""
         if not self._clocks:
             every = self._everything.parameters
-            clock = [max(p.clock[0] for p in every)]
+            clock = [max((p.clock[0] for p in every), default=0)]
             for p in every:
                 if p.leaf is None:
                     p.leaf = Leaf()
@@ -88,27 +157,73 @@ class Optimizer:
             if listener is not None:
                 listener.ticked(clock)
 
-    def update(self, run: Segment, hyper: Any) -> None:
+    def counts(self, numbers: Numbers) -> bool:
+        """Whether the update of this group needs the number of the step."""
+        return self.counted
+
+    def update(self, run: Segment, numbers: Numbers) -> None:
         """Update one run of parameters."""
         raise TypeError(f"{type(self).__name__} needs an update method")
 
-    def moment(self, name: str, run: Segment) -> Any:
-        """A flat Tensor of zeros that mirrors the run, kept from step to step; runs that are cut anew find their old values."""
-        if run.slab is None:
-            key = (name, 0, id(run.leaves[0]))
-            if key not in self._moments:
-                self._moments[key] = wrap(aligned(run.data.spec.size, run.data.spec.dtype), run.data.spec)
-            return self._moments[key]
-        key = (name, id(run.slab), run.offset)
+    # ---- what is kept for each parameter
+    def moment(self, name: str, run: Segment, start: float = 0.0) -> Any:
+        """A flat Tensor that mirrors the run, `start` at first, kept from step to step; runs that are cut anew find their old values."""
+        first = run.leaves[0]
+        key = (name, id(run.slab), run.offset) if run.slab is not None else (name, 0, id(first))
         found = self._moments.get(key)
-        if found is None or found.spec is not run.data.spec:
-            whole = (name, id(run.slab), -1)
-            if whole not in self._moments:
-                self._moments[whole] = wrap(aligned(run.slab.elements, run.slab.dtype), Spec.of((run.slab.elements,), run.slab.dtype))
-            window = self._moments[whole].array[run.offset:run.offset + run.data.spec.size]
-            found = self._moments[key] = wrap(window, run.data.spec, self._moments[whole].clock)
+        if found is None or found.spec is not run.data.spec or (name, id(first)) not in self._held:
+            for p in run.leaves:
+                known = self._held.get((name, id(p)))
+                mine = self._held[name, id(p)] = self.kept(name, p)
+                if start and (known is None or known.address != mine.address):
+                    mine.array[...] = start
+            if run.slab is not None:
+                whole = self._mirror(name, run.slab)
+                self._moments[key] = wrap(whole.array[run.offset:run.offset + run.data.spec.size], run.data.spec, whole.clock)
+            found = self._moments[key]
         return found
 
+    def kept(self, name: str, p: Any) -> Any:
+        """The part of the moment that is this parameter's, with its shape; zeros if there was none."""
+        place = getattr(p, "place", None)
+        if place is None:
+            key = (name, 0, id(p))
+            if key not in self._moments or self._moments[key].spec.dtype is not p.spec.dtype:
+                self._moments[key] = wrap(aligned(p.spec.size, p.spec.dtype), Spec.of((p.spec.size,), p.spec.dtype))
+            flat = self._moments[key]
+            return wrap(flat.array.reshape(p.spec.shape), p.spec, flat.clock)
+        whole = self._mirror(name, place.slab)
+        return wrap(whole.array[place.offset:place.offset + p.spec.size].reshape(p.spec.shape), p.spec, whole.clock)
+
+    def _mirror(self, name: str, slab: Any) -> Any:
+        key = (name, id(slab), -1)
+        if key not in self._moments:
+            self._moments[key] = wrap(aligned(slab.elements, slab.dtype), Spec.of((slab.elements,), slab.dtype))
+        return self._moments[key]
+
+    @property
+    def state(self) -> dict[Any, dict[str, Tensor]]:
+        """What is kept for each parameter that was updated, e.g. `opt.state[p]["exp_avg"]`: Tensors on the memory that steps write.
+
+        "step" is the count of the parameter's group.
+        """
+        return {p: found for numbers, group in zip(self.param_groups, self.groups, strict=True) for p in group.parameters
+                if (found := state.of_parameter(self, numbers, p))}
+
+    def state_dict(self) -> dict[str, Any]:
+        """{"state": {index: {name: array}}, "param_groups": [...]} as PyTorch's, parameters as indices in order; all arrays are copies."""
+        return state.taken(self)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`, with the bits of a training that was not interrupted.
+
+        Raises StateError, before anything changes, if it does not fit this optimiser's groups and parameters; ValueError for
+        hyper-parameters that make no sense; CaptureError inside a captured step.
+        """
+        state.load(self, state_dict)
+
     def __repr__(self) -> str:
-        numbers = ", ".join(f"{name}={self.param_groups[0][name]}" for name in self.slots)
-        return f"{type(self).__name__}({numbers}, {len(self._everything.parameters)} parameters)"
+        lines = []
+        for i, numbers in enumerate(self.param_groups):
+            lines += [f"Parameter Group {i}", *(f"    {name}: {numbers[name]}" for name in sorted(numbers) if name != "params")]
+        return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"

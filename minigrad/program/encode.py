@@ -6,8 +6,10 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from minigrad import config
 from minigrad.ops.spec import Spec
-from minigrad.program.plan import Instruction, Layout, Source, Storage, arena_bytes
+from minigrad.program.chain import blocks, grouped, settle
+from minigrad.program.plan import Instruction, Layout, Source, Storage, allocate
 from minigrad.tape.slab import aligned
 from minigrad_kernels import abi, feed, machine
 from minigrad_kernels.abi import entry
@@ -21,6 +23,7 @@ BARRIER_SECONDS: Final = 0.5e-6
 
 UINT8: Final = np.dtype(np.uint8)
 FEED: Final = abi.Layout("base:i stride:i indices:i rows:i state:i out[n]")
+CHAIN: Final = abi.Layout("at:i length:i blocks:i entries:i part parts")
 EMIT: Final = abi.Layout("base:i stride:i state:i x[n]")
 
 
@@ -39,39 +42,49 @@ class Program:
     """A captured step as data: words, arena and state, and what has to outlive them."""
 
     def __init__(self, layout: Layout, arguments: list[Spec]) -> None:
-        instructions = [*layout.compute, *layout.commit]
-        self.steps = [i.step for i in instructions]
-        self.sources = [i.source for i in instructions]
-        order = [i.operands for i in instructions]
+        groups = _groups(layout)
+        #: What the machine runs one after the other: an instruction, or a chain of them.
+        self.units = [tuple([(i.step, i.source) for i in group]) for group in groups]
+        order = [_operands(group) for group in groups]
         self.clocks = [x.clock for x in layout.written]  # versions of what it changes
         self.arena_bytes = arena_bytes(layout)
         self.arena = aligned(self.arena_bytes, UINT8)
         self._arena = int(self.arena.ctypes.data)
         self.state = machine.new_state()
         self.state_address = int(self.state.ctypes.data)
-        # Its own: programs run without the interpreter's lock, side by side with others and with eager mode. Reserved, not touched.
-        needs_scratch = any(s is None for operands in order for s in operands)
-        self._room = aligned(machine.MAX_WORKERS * abi.SCRATCH_BYTES if needs_scratch else 0, UINT8)
-        self._scratch = int(self._room.ctypes.data)
         owners = [s.owner for operands in (*order, [storage for storage, _ in layout.results]) for s in operands if s is not None]
         self._owners = list({id(owner): owner for owner in owners if owner is not None}.values())
 
+        # Inputs come first, outputs last; they are copied by one worker.
+        seconds = [*[0.0] * len(arguments), *[sum(map(_seconds, group)) for group in groups], *[0.0] * len(layout.results)]
+        may = [*[False] * len(arguments), *[all(i.step.entry.layout.share is not None for i in group) for group in groups],
+               *[False] * len(layout.results)]
+        marks = self._share(seconds, may)
+        # Its own: programs run without the interpreter's lock, side by side with others and with eager mode. Reserved, not touched.
+        needs_scratch = any(s is None for operands in order for s in operands)
+        self._room = aligned(self.workers * abi.SCRATCH_BYTES if needs_scratch else 0, UINT8)
+        self._scratch = int(self._room.ctypes.data)
+
         words: list[int] = []
-        seconds: list[float] = []
         starts: list[int] = []
-        self.feeds = [self._border(words, starts, seconds, feed.feed, FEED, storage, spec)
+        self.feeds = [self._border(words, starts, feed.feed, FEED, storage, spec)
                       for storage, spec in zip(layout.arguments, arguments, strict=True)]
         first = len(starts)
-        for instruction in instructions:
+        chains: list[tuple[int, int]] = []  # word that takes an address, and the word that is there
+        for group in groups:
             starts.append(len(words))
-            seconds.append(_seconds(instruction))
-            self._append(words, instruction)
-        self.emits = [self._border(words, starts, seconds, feed.emit, EMIT, storage, spec) for storage, spec in layout.results]
+            if len(group) == 1:
+                self._append(words, group[0])
+            else:
+                chains.append(self._chain(words, group))
+        self.emits = [self._border(words, starts, feed.emit, EMIT, storage, spec) for storage, spec in layout.results]
         self.words = np.array(words, np.int64)
         self.first = first
         self.starts = starts
-        self._share(seconds, [None] * first + [*instructions] + [None] * len(self.emits))
+        self.words[np.array(starts, np.int64) + 1] = marks
         self.address = int(self.words.ctypes.data)
+        for at, begin in chains:
+            self.words[at] = self.address + 8 * begin
         self.results = [(border.base, border.spec) for border in self.emits]
         self.native = machine.calls().run
         # Writing one word through ctypes takes 40 ns, through NumPy 80.
@@ -95,39 +108,61 @@ class Program:
         operands = [*step.words, *[self.address_of(s) for s in instruction.operands]]
         words += [step.entry.load().index, 0, HEADER_WORDS + len(operands), *operands]
 
-    def _border(self, words: list[int], starts: list[int], seconds: list[float], kernel: Any, how: abi.Layout, storage: Storage,
-                spec: Spec) -> Border:
+    def _chain(self, words: list[int], group: list[Instruction]) -> tuple[int, int]:
+        """Append instructions inside the one that runs them; where it takes the address of the first, and that as a word offset."""
+        inner: list[int] = []
+        for instruction in group:
+            self._append(inner, instruction)
+        made = entry(feed.chain, CHAIN, ()).load()
+        given = {"at": 0, "length": len(inner), "blocks": blocks(group), "entries": machine.table_address()}
+        operands = CHAIN.words({}, given)
+        begin = len(words) + HEADER_WORDS + len(operands)
+        words += [made.index, 0, HEADER_WORDS + len(operands) + len(inner), *operands, *inner]
+        return begin - len(operands), begin
+
+    def _border(self, words: list[int], starts: list[int], kernel: Any, how: abi.Layout, storage: Storage, spec: Spec) -> Border:
         at = len(words)
         starts.append(at)
-        seconds.append(0.0)
         made = entry(kernel, how, (UINT8,)).load()
         immediates = {a.name: 0 for a in how.immediates} | {"state": self.state_address}
         operands = [*how.words({"n": spec.nbytes}, immediates), self.address_of(storage)]
         words += [made.index, 0, HEADER_WORDS + len(operands), *operands]
         return Border(at, spec)
 
-    def _share(self, seconds: list[float], instructions: list[Instruction | None]) -> None:
-        """Mark what several workers do together, and where they wait: around shared work, and at the end."""
-        shared = [i is not None and i.step.entry.layout.share is not None and s > WORTH_SHARING
-                  for i, s in zip(instructions, seconds, strict=True)]
-        barriers = 0
-        for index, (at, mine) in enumerate(zip(self.starts, shared, strict=True)):
-            last = index + 1 == len(shared)
-            wait = last or mine or shared[index + 1]
-            self.words[at + 1] = (PARALLEL if mine else 0) | (BARRIER if wait else 0)
-            barriers += wait
+    def _share(self, seconds: list[float], shareable: list[bool]) -> list[int]:
+        """Decide what several workers do together; the instructions' flags: shared work, and where all wait, around it and at the end."""
+        shared = [may and s > WORTH_SHARING for may, s in zip(shareable, seconds, strict=True)]
+        waits = [i + 1 == len(shared) or mine or shared[i + 1] for i, mine in enumerate(shared)]
         self.seconds = sum(seconds)
         gain = sum(s for s, mine in zip(seconds, shared, strict=True) if mine)
-        self.worth_sharing = gain > 20 * barriers * BARRIER_SECONDS
+        self.worth_sharing = gain > 20 * sum(waits) * BARRIER_SECONDS
+        #: How many can work on it at most.
+        self.workers = max(config.get_num_threads(), machine.available_cores()) if self.worth_sharing else 1
+        return [(PARALLEL if mine else 0) | (BARRIER if wait else 0) for mine, wait in zip(shared, waits, strict=True)]
 
     def source_at(self, at: int) -> Source:
         """The op behind the instruction at this word."""
-        return self.sources[self.starts.index(at) - self.first]
+        return self.units[self.starts.index(at) - self.first][0][1]
 
     @property
     def nbytes(self) -> int:
         """Bytes that the program holds: arena, words and state."""
         return int(self.arena.nbytes + self.words.nbytes + self.state.nbytes)
+
+
+def _groups(layout: Layout) -> list[list[Instruction]]:
+    groups = [*grouped(layout.compute), *[[instruction] for instruction in layout.commit]]
+    settle(groups, [*layout.arguments, *[storage for storage, _ in layout.results]])
+    return groups
+
+
+def _operands(group: list[Instruction]) -> tuple[Storage | None, ...]:
+    return tuple([s for instruction in group for s in instruction.operands])
+
+
+def arena_bytes(layout: Layout) -> int:
+    """The size of the arena that a layout needs; gives every storage its offset."""
+    return allocate([_operands(group) for group in _groups(layout)], layout.arguments, [storage for storage, _ in layout.results])
 
 
 def _seconds(instruction: Instruction) -> float:

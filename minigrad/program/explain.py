@@ -21,14 +21,16 @@ class Explanation:
         specs = ", ".join(map(repr, key[1])) or "no arguments"
         if program is None:
             return f"({specs}): run eagerly {runs} times, not replayed yet"
-        flops = sum(step.flops for step in program.steps)
-        lines = [f"({specs}): recorded {runs} times; {len(program.steps)} instructions, {flops / 1e6:.3g} MFLOP, "
+        flops = sum(step.flops for unit in program.units for step, _ in unit)
+        lines = [f"({specs}): recorded {runs} times; {len(program.units)} instructions, {flops / 1e6:.3g} MFLOP, "
                  f"{program.arena_bytes:,} bytes of arena, {program.nbytes:,} in all"
                  + ("; shared among workers" if program.worth_sharing else "")]
         lines.append(f"{'':>5}  {'op':<28} {'module':<20} {'operands':<36} {'FLOP':>12}  line")
-        for i, (step, source) in enumerate(zip(program.steps, program.sources, strict=True)):
+        for i, unit in enumerate(program.units):
             flags = int(program.words[program.starts[program.first + i] + 1])
             mark = ("*" if flags & PARALLEL else " ") + ("|" if flags & BARRIER else " ")
-            shapes = " ".join(str(list(shape)).replace(" ", "") for shape in source.shapes)
-            lines.append(f"{i:>5}{mark}{source.op.name:<28} {source.path[-20:]:<20} {shapes[:36]:<36} {step.flops:>12,}  {source.line}")
+            for place, (step, source) in enumerate(unit):
+                shapes = " ".join(str(list(shape)).replace(" ", "") for shape in source.shapes)
+                head = f"{i:>5}{mark}" if place == 0 else f"{'+':>5}  "  # runs block by block with the one above
+                lines.append(f"{head}{source.op.name:<28} {source.path[-20:]:<20} {shapes[:36]:<36} {step.flops:>12,}  {source.line}")
         return "\n".join(lines)

@@ -5,12 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from minigrad.ops import norms, update
-from minigrad.ops.op import Op
 from minigrad.program.plan import overlap
 from minigrad.program.record import Ran
-
-#: An update and the op that clips first.
-CLIPPED: Final[dict[Op, Op]] = {update.sgd_: update.clip_sgd_, update.sgd_momentum_: update.clip_sgd_momentum_}
 
 
 def clip_and_update(ran: Sequence[Ran]) -> list[Ran]:
@@ -27,7 +23,7 @@ def clip_and_update(ran: Sequence[Ran]) -> list[Ran]:
             item = ran[later]
             if not any(overlap(x, gradient) for x in (*item.inputs, *([item.out] if item.out is not None else []))):
                 continue
-            fused = CLIPPED.get(item.op)
+            fused = update.CLIPPED.get(item.op)
             if fused is not None and item.inputs[1].address == gradient.address and item.inputs[1].spec is gradient.spec:
                 inputs = (*item.inputs, factor)
                 specs = tuple(x.spec for x in inputs)

@@ -183,9 +183,3 @@ def allocate(order: list[tuple[Storage | None, ...]], arguments: list[Storage], 
         for storage in ending.pop(index, ()):
             arena.give_back(storage.offset, storage.nbytes)
     return arena.nbytes
-
-
-def arena_bytes(layout: Layout) -> int:
-    """The size of the arena that a layout needs."""
-    order = [i.operands for i in (*layout.compute, *layout.commit)]
-    return allocate(order, layout.arguments, [storage for storage, _ in layout.results])

@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from minigrad.errors import CaptureError
 from minigrad.ops.op import Op, Plan
+from minigrad.ops.random import advance_, draw_key
 from minigrad.ops.spec import Spec
 from minigrad.tape.handle import Handle, Leaf, twin
 from minigrad.tape.mode import Listener, caller, local
@@ -27,6 +29,11 @@ class Operand:
         self.address = address
         self.spec = spec
         self.owner = owner  # keeps somebody else's memory alive; None for the step's own
+
+
+def _memory(x: Handle) -> Any:
+    """The array that owns the memory: that of a view lives as long as any view of it, the view's own array only as long as the view."""
+    return x.array if x.array.base is None else x.array.base
 
 
 class Ran(NamedTuple):
@@ -50,14 +57,16 @@ class Recorder(Listener):
     def __init__(self, arguments: Sequence[Handle] = ()) -> None:
         self.items: list[Ran] = []
         self._next = FIRST
-        self._own: dict[int, tuple[int, weakref.ref[Any]]] = {}  # by real address: that of the recording, and the array it holds for
+        self._own: dict[int, tuple[int, weakref.ref[Any]]] = {}  # by real address: that of the recording, and the memory it holds for
         self._others: dict[tuple[int, Spec], Operand] = {}
         self._made: list[tuple[weakref.ref[Handle], int]] = []
         self.clocks: list[list[int]] = []  # versions that optimisers moved
+        self.prepare: Counter[Callable[[int], None]] = Counter()  # what has to be ready for each run, and how many times over
         self.fresh: dict[int, Leaf] = {}  # leaves whose gradient was set to None inside
         self._given: set[int] = set()
         self.slots: set[int] = set()  # addresses of gradients that were written
         self.leaves: dict[int, Leaf] = {}  # whose slots these are
+        self.draws: list[Handle] = []  # the random state, once for each key that was taken from it
         self.entry: dict[int, tuple[Leaf, bool]] = {}  # leaves whose gradient from before the step was looked at
         self.arguments = [self._new(x) for x in arguments]
 
@@ -65,7 +74,7 @@ class Recorder(Listener):
         """A place of its own for memory that the step makes."""
         operand = Operand(self._next, x.spec)
         self._next += max(CACHE_LINE, -(-x.spec.nbytes // CACHE_LINE) * CACHE_LINE)
-        self._own[x.address] = (operand.address, weakref.ref(x.array))
+        self._own[x.address] = (operand.address, weakref.ref(_memory(x)))
         return operand
 
     def operand(self, x: Handle) -> Operand:
@@ -96,7 +105,7 @@ class Recorder(Listener):
         if base.owner is not None:
             return Operand(out.address, out.spec, base.owner)
         if shift:
-            self._own[out.address] = (base.address + shift, weakref.ref(out.array))
+            self._own[out.address] = (base.address + shift, weakref.ref(_memory(out)))
         return Operand(base.address + shift, out.spec)
 
     def cleared(self, leaf: Leaf) -> None:
@@ -121,6 +130,19 @@ class Recorder(Listener):
     def ticked(self, clock: list[int]) -> None:
         self.clocks.append(clock)
 
+    def prepares(self, prepare: Callable[[int], None]) -> None:
+        self.prepare[prepare] += 1
+
+    def drew(self, state: Handle, key: Handle) -> None:
+        """In a program the state stands still until the commit part, so the n-th key is taken n ahead of it."""
+        self.ran(draw_key, _planned(draw_key, state, ahead=len(self.draws)), (state,), key)
+        self.draws.append(state)
+
+    def finished(self) -> None:
+        """The step has returned. All of its draws are committed at once."""
+        for state in self.draws[-1:]:
+            self.ran(advance_, _planned(advance_, state, by=len(self.draws)), (state,), None)
+
     def leaked(self) -> Ran | None:
         """An op whose result is still alive somewhere outside, though the step has ended and its results were let go; None if there is none."""
         for leaf in self.leaves.values():
@@ -128,6 +150,12 @@ class Recorder(Listener):
         if any(made() is not None for made, _ in self._made):
             gc.collect()
         return next((self.items[i] for made, i in self._made if made() is not None), None)
+
+
+def _planned(op: Op, state: Handle, **attributes: Any) -> Plan:
+    """The plan of an op that did not run."""
+    key = (state.spec, *attributes.items())
+    return op.plans.get(key) or op.remember(key, op.plan((state.spec,), attributes))
 
 
 def signature(ran: list[Ran]) -> list[Any]:

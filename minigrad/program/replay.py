@@ -1,9 +1,10 @@
 """One signature of a captured step: its recordings, the program made of them, and what running that leaves behind."""
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
@@ -11,18 +12,18 @@ from typing import Any, Final
 import numpy as np
 
 from minigrad import config
-from minigrad.errors import CaptureError, MinigradError, StepBusyError
+from minigrad.errors import CaptureError, StepBusyError
 from minigrad.ops.spec import Spec
-from minigrad.program.encode import Program
+from minigrad.program.encode import Program, arena_bytes
 from minigrad.program.fuse import fuse
-from minigrad.program.plan import Layout, arena_bytes, lay_out
+from minigrad.program.plan import Layout, lay_out
 from minigrad.program.recompute import recompute
 from minigrad.program.record import Operand, Ran, Recorder, difference, signature
-from minigrad.program.tree import TENSOR, build, kinds
 from minigrad.tape import handle as handles
-from minigrad.tape import live
+from minigrad.tape import journal, live
 from minigrad.tape.handle import Array, Handle, Leaf, address_of, empty
 from minigrad.tape.mode import local
+from minigrad.tape.tree import TENSOR, build, kinds
 from minigrad_kernels import machine, workers
 
 #: Seconds of native work between looks at Ctrl-C.
@@ -67,6 +68,8 @@ class Replay:
         self._settles = False  # whether the exit is the entry, so that one replay after the other needs no look
         self._fresh: frozenset[int] = frozenset()  # leaves whose gradient is replaced
         self.clocks: list[list[int]] = []  # versions that a step moves
+        self.prepare: Callable[[int], None] | None = None  # what has to be called before so many steps
+        self.at_once = sys.maxsize  # steps that this can be called for
         self.seconds = 0.0  # of one step, measured
         self.busy = threading.Lock()
 
@@ -117,6 +120,8 @@ class Replay:
         self._exit = [(leaf, leaf.present) for leaf in leaves.values()]
         self._settles = all(leaf.present is there for leaf, there in self._entry.values())
         self._fresh = frozenset(recorder.fresh)
+        self.prepare = partial(_prepare, dict(recorder.prepare)) if recorder.prepare else None
+        self.at_once = max(1, live.HORIZON // max(recorder.prepare.values())) if recorder.prepare else sys.maxsize
         self.clocks = list({id(clock): clock for clock in (*recorder.clocks, *self.program.clocks)}.values())
 
     def _program(self, ran: list[Ran], recorder: Recorder, outputs: list[Operand]) -> Program:
@@ -167,12 +172,14 @@ class Replay:
     def _run(self, program: Program, steps: int) -> None:
         """All steps, in chunks between which Python looks at signals."""
         stop: threading.Event | None = getattr(_side_by_side, "stop", None)
-        parts = config.get_num_threads() if program.worth_sharing and stop is None else 1
+        parts = min(config.get_num_threads(), program.workers) if stop is None else 1
         done = 0
         while done < steps:
             if stop is not None and stop.is_set():
                 raise InterruptedError(f"{self.name} was stopped after {done} of {steps} steps")
-            chunk = min(steps - done, max(1, int(CHUNK_SECONDS / self.seconds)) if self.seconds else 1)
+            chunk = min(steps - done, self.at_once, max(1, int(CHUNK_SECONDS / self.seconds)) if self.seconds else 1)
+            if self.prepare is not None:
+                self.prepare(chunk)
             began = time.perf_counter()
             if parts == 1:
                 ran = program.run(done, chunk)
@@ -193,9 +200,15 @@ class Replay:
         at = int(program.state[machine.FAILED])
         program.state[machine.FAILED] = -1
         source = program.source_at(at)
-        reason = source.op.fails or MinigradError(f"{source.op.name}: a kernel failed without a reason: this is a bug in minigrad")
+        reason = source.op.failure()
         where = ", ".join(x for x in (f"step {step}", source.path and f"in {source.path}", source.line) if x)
         return type(reason)(f"{reason} ({where})")
+
+
+def _prepare(times: dict[Callable[[int], None], int], steps: int) -> None:
+    """Call each for as many steps as are its own."""
+    for prepare, count in times.items():
+        prepare(steps * count)
 
 
 class Flat:
@@ -218,7 +231,7 @@ class Flat:
         """One step with as little Python as it takes, or NOT_TAKEN if the program cannot read these arguments as they are."""
         replay, program, mode, seen = self._replay, self._program, local.mode, self._seen
         if (len(arguments) != len(seen) or replay.changes != _changes.value or replay.gradients != _gradients.value
-                or mode.grad is not self._grad or mode.listener is not None or _handed_out or program.worth_sharing):
+                or mode.grad is not self._grad or mode.listener is not None or _handed_out or _pending or program.worth_sharing):
             return NOT_TAKEN
         arrays = None
         i = -1
@@ -245,6 +258,8 @@ class Flat:
                 for i, x in arrays.items():
                     cells[self._bases[i]] = address_of(x)
                     seen[i] = x
+            if replay.prepare is not None:
+                replay.prepare(1)
             outs = []
             for at, spec in program.results:
                 out = empty(spec)
@@ -261,4 +276,4 @@ class Flat:
 
 
 NOT_TAKEN: Final = object()
-_changes, _gradients, _replays, _handed_out = live.counter, live.gradients, live.replays, handles.handed
+_changes, _gradients, _replays, _handed_out, _pending = live.counter, live.gradients, live.replays, handles.handed, journal.pending

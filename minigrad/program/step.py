@@ -14,10 +14,10 @@ from minigrad.program.constants import Constants
 from minigrad.program.explain import Explanation
 from minigrad.program.record import Recorder
 from minigrad.program.replay import NOT_TAKEN, Flat, Replay
-from minigrad.program.tree import ARRAY, build, flatten, kinds, values
-from minigrad.tape import live
+from minigrad.tape import journal, live
 from minigrad.tape.handle import Array, Handle, twin, wrap
 from minigrad.tape.mode import caller, is_grad_enabled, listening, local
+from minigrad.tape.tree import ARRAY, build, flatten, kinds, values
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -87,6 +87,7 @@ class CapturedStep(Generic[P, R]):
         if local.mode.listener is not None:
             raise CaptureError(f"{self.__name__} was called inside another captured step, at {caller()}: capture the outer function only")
         self._last = None  # the program's words may point elsewhere afterwards
+        journal.commit()  # a step that is refused goes back to its own beginning
         if not self._constants.hold():
             live.changed()
             self._constants = Constants(self.function)
@@ -114,6 +115,8 @@ class CapturedStep(Generic[P, R]):
         recorder, changes = Recorder(arguments), live.counter.value
         with listening(recorder):
             result = self.function(*args, **kwargs)
+            recorder.finished()
+        journal.commit()  # as a replay would
         shape, outputs = self._results(result)
         del result, args, kwargs
         leak = recorder.leaked()

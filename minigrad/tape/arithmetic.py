@@ -1,9 +1,15 @@
-"""Python's operators and elementwise functions of a Tensor; each is an op of `minigrad.ops`."""
+"""Python's operators on a Tensor; each is an op of `minigrad.ops`."""
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from minigrad.ops import activations, elementwise, matmul
+import numpy as np
+
+from minigrad import config
+from minigrad.errors import DtypeError
+from minigrad.ops import compare, elementwise, maths, matmul, powers
+from minigrad.ops.shape import cast
+from minigrad.tape.elementary import Elementary
 from minigrad.tape.handle import Handle
 from minigrad.tape.inplace import overwrite
 
@@ -11,8 +17,17 @@ if TYPE_CHECKING:
     from minigrad.tape.tensor import Tensor
 
 
-class Arithmetic(Handle):
-    """What a Tensor computes element by element, and matrix products; operators with `=` write in place."""
+#: What a Tensor is compared with element by element; it equals nothing else.
+_COMPARABLE = (Handle, int, float, np.ndarray, np.generic)
+
+
+def _as_float(x: Handle) -> Any:
+    """Integers and bools in the default dtype, in which they are divided."""
+    return cast(x, dtype=config.get_default_dtype())
+
+
+class Arithmetic(Elementary):
+    """Python's operators on Tensors; those with `=` write in place."""
 
     __slots__ = ()
 
@@ -39,10 +54,34 @@ class Arithmetic(Handle):
         return elementwise.mul(other, self)  # type: ignore[no-any-return]
 
     def __truediv__(self, other: Any) -> Tensor:
-        return elementwise.div(self, other)  # type: ignore[no-any-return]
+        try:
+            return elementwise.div(self, other)  # type: ignore[no-any-return]
+        except DtypeError:
+            if self.spec.is_float:
+                raise
+            return elementwise.div(_as_float(self), other)  # type: ignore[no-any-return]
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return elementwise.div(other, self)  # type: ignore[no-any-return]
+        try:
+            return elementwise.div(other, self)  # type: ignore[no-any-return]
+        except DtypeError:
+            if self.spec.is_float:
+                raise
+            return elementwise.div(other, _as_float(self))  # type: ignore[no-any-return]
+
+    div = divide = true_divide = __truediv__
+
+    def __pow__(self, other: Any) -> Tensor:
+        return powers.power(self, other)  # type: ignore[no-any-return]
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return powers.power(other, self)  # type: ignore[no-any-return]
+
+    def __abs__(self) -> Tensor:
+        return maths.abs(self)  # type: ignore[no-any-return]
+
+    def __pos__(self) -> Self:
+        return self
 
     def __matmul__(self, other: Any) -> Tensor:
         return matmul.matmul_nn(self, other)  # type: ignore[no-any-return]
@@ -62,18 +101,41 @@ class Arithmetic(Handle):
     def __itruediv__(self, other: Any) -> Self:
         return overwrite(self, "div_", lambda: elementwise.div(self, other))  # type: ignore[no-any-return]
 
-    # ---- functions
-    def exp(self) -> Tensor:
-        return elementwise.exp(self)  # type: ignore[no-any-return]
+    def __ipow__(self, other: Any) -> Self:
+        return overwrite(self, "pow_", lambda: powers.power(self, other))  # type: ignore[no-any-return]
 
-    def log(self) -> Tensor:
-        return elementwise.log(self)  # type: ignore[no-any-return]
+    # ---- comparisons, element by element; Tensors stay keys of dicts and members of sets by identity
+    __hash__ = Handle.__hash__
 
-    def tanh(self) -> Tensor:
-        return activations.tanh(self)  # type: ignore[no-any-return]
+    def __eq__(self, other: object) -> Any:
+        return compare.eq(self, other) if isinstance(other, _COMPARABLE) else NotImplemented
 
-    def sigmoid(self) -> Tensor:
-        return activations.sigmoid(self)  # type: ignore[no-any-return]
+    def __ne__(self, other: object) -> Any:
+        return compare.ne(self, other) if isinstance(other, _COMPARABLE) else NotImplemented
 
-    def relu(self) -> Tensor:
-        return activations.relu(self)  # type: ignore[no-any-return]
+    def __lt__(self, other: Any) -> Tensor:
+        return compare.lt(self, other)  # type: ignore[no-any-return]
+
+    def __le__(self, other: Any) -> Tensor:
+        return compare.le(self, other)  # type: ignore[no-any-return]
+
+    def __gt__(self, other: Any) -> Tensor:
+        return compare.gt(self, other)  # type: ignore[no-any-return]
+
+    def __ge__(self, other: Any) -> Tensor:
+        return compare.ge(self, other)  # type: ignore[no-any-return]
+
+    # ---- bits of integers, truth of bools
+    def __invert__(self) -> Tensor:
+        return (compare.logical_not if self.spec.dtype.kind == "b" else compare.bitwise_not)(self)  # type: ignore[no-any-return]
+
+    def __and__(self, other: Any) -> Tensor:
+        return compare.bitwise_and(self, other)  # type: ignore[no-any-return]
+
+    def __or__(self, other: Any) -> Tensor:
+        return compare.bitwise_or(self, other)  # type: ignore[no-any-return]
+
+    def __xor__(self, other: Any) -> Tensor:
+        return compare.bitwise_xor(self, other)  # type: ignore[no-any-return]
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__

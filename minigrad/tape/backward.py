@@ -146,8 +146,8 @@ def sweep(roots: dict[Record, Any], *, retain_graph: bool, create_graph: bool, l
                 g, record.grad = record.grad, None
                 if g is None:
                     continue
-                if hooks.on_records and record in hooks.on_records:
-                    g = hooks.run(hooks.on_records[record], g)
+                if hooks.registered and hasattr(record, "hooks"):
+                    g = hooks.run(record.hooks, g)
                 if wanted is not None and record in wanted:
                     found[record] = g
                 if useful is not None and record not in useful:
@@ -214,18 +214,39 @@ def _leading_to(order: list[Record], wanted: set[Any]) -> set[Any]:
 
 def backward(root: Handle, gradient: Any, *, retain_graph: bool, create_graph: bool) -> None:
     """Add the gradient of `root` to every leaf it was made from."""
-    take = keep_graph if create_graph else accumulate
-    if root.record is None:
-        if not root.needs_grad:
+    send_back([root], [gradient], retain_graph=retain_graph, create_graph=create_graph)
+
+
+def send_back(outputs: Sequence[Handle], seeds: Sequence[Any], *, retain_graph: bool, create_graph: bool) -> None:
+    """Add the gradients of several outputs, together, to every leaf that they were made from."""
+    for output in outputs:
+        if not output.needs_grad:
             raise GraphError("element 0 of tensors does not require grad and does not have a grad_fn: "
                              "nothing that it was made from has requires_grad=True, or it was made under no_grad()")
-        if root.leaf is not None and root.leaf.hooks:
-            gradient = hooks.run(root.leaf.hooks, gradient)
-        take(root, gradient)
-        live.gradients.value += 1
-        return
-    if sweep({root.record: gradient}, retain_graph=retain_graph, create_graph=create_graph, leaf=take).records > TRIM_RECORDS:
+    take = keep_graph if create_graph else accumulate
+    roots: dict[Record, Any] = {}
+    for output, seed in zip(outputs, seeds, strict=True):
+        if output.record is not None:
+            with GradMode(create_graph):
+                roots[output.record] = elementwise.add(roots[output.record], seed) if output.record in roots else seed
+        else:
+            leaf = output.leaf
+            take(output, hooks.run(leaf.hooks, seed) if leaf is not None and leaf.hooks else seed)
+            live.gradients.value += 1
+    if roots and sweep(roots, retain_graph=retain_graph, create_graph=create_graph, leaf=take).records > TRIM_RECORDS:
         trim()
+
+
+def add_up(handle: Handle, g: Any, create_graph: bool) -> None:
+    """Add a gradient to a result's `.grad`, which lives as long as the result, or to a leaf's."""
+    if handle.record is None:
+        (keep_graph if create_graph else accumulate)(handle, g)
+        return
+    if handle.leaf is None:
+        handle.leaf = Leaf()
+    leaf = handle.leaf
+    leaf.linked = elementwise.clone(g) if leaf.linked is None else elementwise.add(leaf.linked, g)
+    leaf.present = True
 
 
 def gradients(outputs: Sequence[Handle], inputs: Sequence[Handle], seeds: Sequence[Any], *, retain_graph: bool,
@@ -248,4 +269,8 @@ def gradients(outputs: Sequence[Handle], inputs: Sequence[Handle], seeds: Sequen
         if roots:
             for place, g in sweep(roots, retain_graph=retain_graph, create_graph=create_graph, leaf=take, wanted=set(places)).found.items():
                 take(place, g)
+    with GradMode(create_graph):
+        for place, g in sums.items():
+            if any(g is seed for seed in seeds):  # nobody else may hold what was given, or what is shared
+                sums[place] = elementwise.clone(g)
     return [sums.get(place) for place in places]

@@ -3,16 +3,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from minigrad.ops import norms
 from minigrad.ops.spec import Spec
 from minigrad.tape import live
-from minigrad.tape.handle import Handle, wrap
+from minigrad.tape.handle import Handle, Leaf, wrap
 from minigrad.tape.mode import local
-from minigrad.tape.slab import Segment, segments
+from minigrad.tape.slab import Segment, moved, segments
 
 FLOAT64 = np.dtype(np.float64)
 
@@ -24,6 +24,7 @@ class Group:
         self.parameters = tuple(parameters)
         self._present: list[bool] = []
         self._looked = -1  # live.gradients when the leaves were last looked at
+        self._moved = -1  # slab.moved when the runs were found
         self._runs: list[Segment] = []
         self._partials: Any = None
         self._windows: list[Any] = []
@@ -40,7 +41,8 @@ class Group:
                 if p.leaf is not None:
                     listener.looked(p.leaf)
         present = [p.leaf is not None and p.leaf.present for p in self.parameters]
-        if present != self._present:
+        if present != self._present or self._moved != moved.value:
+            self._moved = moved.value
             self._runs = segments([p for p, there in zip(self.parameters, present, strict=True) if there])
             self._present = present
             counts = [run.blocks.spec.shape[1] for run in self._runs]
@@ -49,6 +51,11 @@ class Group:
             self._windows = [wrap(self._partials.array[a:b], Spec.of((int(b - a),), FLOAT64), self._partials.clock)
                              for a, b in pairwise(ends)]
         return self._runs
+
+    def gradients(self) -> list[Any]:
+        """The gradients that are there, as they stand in their slots."""
+        self.runs()
+        return [p.leaf.slot for p, there in zip(self.parameters, self._present, strict=True) if there and p.leaf is not None]
 
     def norm(self) -> Any:
         """The 2-norm over all gradients, a float64 scalar."""
@@ -78,15 +85,22 @@ class Group:
                 leaf.norm, leaf.normed = total, leaf.slot.clock[0] + replays  # type: ignore[union-attr]
 
 
-_groups: dict[tuple[int, ...], Group] = {}
+#: Groups that are kept by their first parameter.
+GROUPS: Final = 8
 
 
 def group_of(parameters: Sequence[Handle]) -> Group:
-    """The group of exactly these parameters, in this order; the last few are kept, since a loop asks for the same one each step."""
+    """The group of exactly these parameters, in this order. The first of them keeps a few, since a loop asks for the same one each step."""
+    first = parameters[0]
+    if first.leaf is None:
+        first.leaf = Leaf()
+    if first.leaf.groups is None:
+        first.leaf.groups = {}
+    known = first.leaf.groups
     key = tuple([id(p) for p in parameters])
-    found = _groups.get(key)
+    found: Group | None = known.get(key)
     if found is None:
-        if len(_groups) >= 4:
-            _groups.pop(next(iter(_groups)))
-        found = _groups[key] = Group(parameters)  # keeps the parameters alive, so their ids stay theirs
+        if len(known) >= GROUPS:
+            known.pop(next(iter(known)))
+        found = known[key] = Group(parameters)  # keeps the parameters alive, so their ids stay theirs
     return found

@@ -32,7 +32,7 @@ def address_of(array: Array) -> int:
 class Leaf:
     """Where a leaf's gradient is kept: a slot that lives as long as the leaf and is written by backward, eager or captured."""
 
-    __slots__ = ("slot", "present", "linked", "handed", "norm", "normed", "shared_clock", "hooks")
+    __slots__ = ("slot", "present", "linked", "handed", "norm", "normed", "shared_clock", "hooks", "groups")
 
     def __init__(self, slot: Handle | None = None) -> None:
         self.slot = slot
@@ -43,6 +43,7 @@ class Leaf:
         self.normed = -1  # and the version of the slot when it was taken
         self.shared_clock = False  # whether an optimiser has given the leaf its clock
         self.hooks: dict[int, Any] | None = None  # called with the gradient before it is added
+        self.groups: dict[tuple[int, ...], Any] | None = None  # of parameters of which this one is the first: see `gradnorm.group_of`
 
 
 class Handle:
@@ -136,10 +137,12 @@ handed: list[Leaf] = []
 def gradient(handle: Handle) -> Any:
     """The leaf's gradient as a Tensor on its slot, or None."""
     leaf = handle.leaf
-    if leaf is None or not leaf.present or leaf.slot is None:
+    if leaf is None or not leaf.present:
         return None
     if leaf.linked is not None:
         return leaf.linked
+    if leaf.slot is None:
+        return None
     listener = local.mode.listener
     if listener is not None:
         listener.gave(leaf)

@@ -4,30 +4,37 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 from typing import Any, Self
-from weakref import WeakKeyDictionary
 
 from minigrad.errors import GraphError, ShapeError
+from minigrad.tape import live
 from minigrad.tape.handle import Handle, Leaf
-from minigrad.tape.record import Record
 
 Hook = Callable[[Any], Any]
 Hooks = dict[int, Hook]
 
-#: Of results; a leaf keeps its own.
-on_records: WeakKeyDictionary[Record, Hooks] = WeakKeyDictionary()
+#: Whether a result ever had a hook: until then backward does not look for them.
+registered: list[bool] = []
 _numbers = count()
 
 
 class Removable:
     """What registering a hook returns: `remove()` takes the hook away, as does leaving a `with` block."""
 
-    def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
-        self._hooks, self._number = hooks, next(_numbers)
+    def __init__(self, hooks: dict[int, Any], hook: Any, *, prepend: bool = False, lasting: bool = True) -> None:
+        """Add `hook` to `hooks`, before the others if asked. lasting: a captured step may have to be recorded again, with it or without."""
+        self._hooks, self._number, self._lasting = hooks, next(_numbers), lasting
+        others = dict(hooks) if prepend else {}
+        if prepend:
+            hooks.clear()
         hooks[self._number] = hook
+        hooks.update(others)
+        if lasting:
+            live.changed()
 
     def remove(self) -> None:
         """Take the hook away; does nothing the second time."""
-        self._hooks.pop(self._number, None)
+        if self._hooks.pop(self._number, None) is not None and self._lasting:
+            live.changed()
 
     def __enter__(self) -> Self:
         return self
@@ -41,7 +48,11 @@ def register(handle: Handle, hook: Hook) -> Removable:
     if not handle.needs_grad:
         raise GraphError("cannot register a hook on a Tensor that doesn't require gradient")
     if handle.record is not None:
-        return Removable(on_records.setdefault(handle.record, {}), hook)
+        own: Hooks | None = getattr(handle.record, "hooks", None)
+        if own is None:
+            own = handle.record.hooks = {}
+        registered[:] = [True]
+        return Removable(own, hook, lasting=False)  # lives as long as this one graph
     if handle.leaf is None:
         handle.leaf = Leaf()
     if handle.leaf.hooks is None:

@@ -12,7 +12,7 @@ from minigrad.errors import DtypeError, GraphError, ShapeError
 from minigrad.ops import elementwise, ranges
 from minigrad.tape.handle import Handle, Kin, twin
 from minigrad.tape.mode import GradMode, local
-from minigrad.tape.record import attach
+from minigrad.tape.record import Record, attach, next_serial
 
 
 def overwrite(target: Handle, name: str, compute: Callable[[], Any]) -> Any:
@@ -23,33 +23,76 @@ def overwrite(target: Handle, name: str, compute: Callable[[], Any]) -> Any:
     """
     kin: Kin | None = getattr(target, "kin", None)
     recording = local.mode.grad
-    if recording and target.needs_grad:
-        if target.record is None:
-            raise GraphError(f"{name}: a leaf Variable that requires grad is being used in an in-place operation: write it under mg.no_grad()")
-        if kin is not None and kin.root.record is None and kin.root.needs_grad:
-            raise GraphError(f"{name}: a view of a leaf Variable that requires grad is being used in an in-place operation: "
-                             "write it under mg.no_grad()")
+    if recording:
+        _check_leaves(target, kin, name)
+    first = next_serial()
     result = compute()
     if result.spec.shape != target.spec.shape:
         raise ShapeError(f"{name}: the result has shape {result.spec.shape}, which does not fit into the Tensor's {target.spec.shape}")
     if result.spec is not target.spec:
         raise DtypeError(f"{name}: the result is {result.spec.dtype.name} and cannot be written into a Tensor of {target.spec.dtype.name}: "
                          "convert one of them, or assign the result to a new name")
-    record = result.record
-    if record is not None and record.kept is not None:
-        for i, kept in enumerate(record.kept):
-            if kept.address == target.address and kept.spec is target.spec:  # its rule needs the value from before
-                with GradMode(False):
-                    record.kept[i] = elementwise.clone(kept)
-                record.versions[i] = record.kept[i].clock[0]
+    with GradMode(False):
+        if result.address != target.address and _overlap(result, target):
+            result = _moved(result)
+        _keep_values(result, target, first)
+    if recording and result.needs_grad and (result.record is None or result.record.serial < first):
+        result = elementwise.clone(result)  # a leaf, or a result with a life of its own: the target needs a place of its own in the graph
+    before = twin(target)
+    before.record, before.needs_grad = target.record, target.needs_grad
     with GradMode(False):
         elementwise.copy_(target, result)
     if recording and (result.needs_grad or target.needs_grad or (kin is not None and kin.root.needs_grad)):
+        placed = twin(target)
+        if result.needs_grad:
+            placed.record, placed.needs_grad = result.record, True
+        else:  # of what was there, nothing is left, but it still has a gradient, of zeros
+            attach(placed, ranges.put_range, (before, result), {"start": 0})
         if kin is None:
-            target.record, target.needs_grad = record, result.needs_grad
+            target.record, target.needs_grad = placed.record, placed.needs_grad
         else:
-            _retrace(kin, target, result)
+            _retrace(kin, target, placed)
     return target
+
+
+def _check_leaves(target: Handle, kin: Kin | None, name: str) -> None:
+    """Raise GraphError if the target is a leaf that requires gradients, or a view of one."""
+    if target.needs_grad and target.record is None:
+        raise GraphError(f"{name}: a leaf Variable that requires grad is being used in an in-place operation: write it under mg.no_grad()")
+    if kin is not None:
+        members = [kin.root, *[member for reference in kin.members if (member := reference()) is not None]]
+        if any(member.needs_grad and member.record is None for member in members):
+            raise GraphError(f"{name}: a view of a leaf Variable that requires grad is being used in an in-place operation: "
+                             "write it under mg.no_grad()")
+
+
+def _overlap(x: Handle, y: Handle) -> bool:
+    """Whether two Tensors share memory."""
+    return x.address < y.address + y.spec.nbytes and y.address < x.address + x.spec.nbytes
+
+
+def _moved(x: Handle) -> Any:
+    """The same values and the same place in the graph, in memory of their own. Call it with gradients off."""
+    made = elementwise.clone(x)
+    made.record, made.needs_grad = x.record, x.needs_grad
+    return made
+
+
+def _keep_values(result: Handle, target: Handle, first: int) -> None:
+    """Move what the records of the computation kept of the target's memory away: their rules need the values from before."""
+    stack = [result.record] if result.record is not None else []
+    seen: set[Any] = set()
+    while stack:
+        record = stack.pop()
+        if record in seen or record.serial < first:
+            continue
+        seen.add(record)
+        stack += [parent for parent in record.parents if type(parent) is Record]
+        for i, kept in enumerate(record.kept or ()):
+            if _overlap(kept, target):
+                assert record.kept is not None
+                record.kept[i] = _moved(kept)
+                record.versions[i] = record.kept[i].clock[0]
 
 
 def _retrace(kin: Kin, target: Handle, result: Handle) -> None:

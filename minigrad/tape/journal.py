@@ -4,9 +4,15 @@ A captured step writes these after its guard, in its commit part. Eager mode wri
 """
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
 from minigrad.tape.handle import Array, Handle
 
 _before: dict[int, tuple[Handle, Array]] = {}
+#: What is remembered, for whoever asks whether there is anything.
+pending: Final = _before
 
 
 def remember(*written: Handle) -> None:
@@ -27,3 +33,21 @@ def roll_back() -> None:
         x.array[...] = values
         x.clock[0] += 1
     _before.clear()
+
+
+def forget(*written: Handle) -> None:
+    """Let what these hold now stay, whatever becomes of the step."""
+    for x in written:
+        _before.pop(x.address, None)
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Put back whatever is written inside, and forget that it was."""
+    before = dict(_before)
+    _before.clear()
+    try:
+        yield
+    finally:
+        roll_back()
+        _before.update(before)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -37,6 +37,12 @@ class Listener:
 
     def ticked(self, clock: list[int]) -> None:
         """An optimiser moved the version of its parameters."""
+
+    def prepares(self, prepare: Callable[[int], None]) -> None:
+        """What ran needs `prepare(n)` before it is run n times, at most `live.HORIZON` at once: it reads values that follow a schedule."""
+
+    def drew(self, state: Handle, key: Handle) -> None:
+        """A key was taken from the random state, which has moved on; neither was heard as an op."""
 
 
 class Mode:

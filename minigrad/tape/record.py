@@ -21,7 +21,7 @@ _serial = count()
 class Record:
     """One op that ran: its inputs' places in the graph, and the values that its rules named."""
 
-    __slots__ = ("op", "mask", "parents", "kept", "versions", "attributes", "specs", "serial", "grad", "path", "__weakref__")
+    __slots__ = ("op", "mask", "parents", "kept", "versions", "attributes", "specs", "serial", "grad", "path", "hooks", "__weakref__")
 
     op: Op
     mask: int  # bit i: input i needs a gradient and has a rule
@@ -33,6 +33,7 @@ class Record:
     serial: int
     grad: Any
     path: str
+    hooks: dict[int, Any]  # called with the gradient; not set where there are none
 
     @property
     def name(self) -> str:
@@ -45,10 +46,15 @@ def lift(op: Op, inputs: tuple[Any, ...]) -> tuple[Handle, ...]:
     floats = [(x.weak, x.spec.dtype) for x in inputs if isinstance(x, Handle) and x.spec.is_float]
     floats += [(True, x.dtype.newbyteorder("=")) for x in inputs if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
     dtype = min(floats, key=lambda pair: pair[0])[1] if floats else None
+    # Beside integers and bools alone a whole number is one of them.
+    whole = [x.spec.dtype if isinstance(x, Handle) else x.dtype for x in inputs if isinstance(x, Handle | np.ndarray)] if dtype is None else []
+    integer = next((one for one in whole if one.kind == "i"), np.dtype(np.int64))
     lifted: list[Handle] = []
-    for name, x in zip(op.inputs, inputs, strict=False):
+    for i, (name, x) in enumerate(zip(op.inputs, inputs, strict=False)):
         if isinstance(x, Handle):
             lifted.append(x)
+        elif isinstance(x, bool | int | np.bool_ | np.integer) and (whole or i in op.integers):
+            lifted.append(constant(x, np.dtype(np.bool_) if isinstance(x, bool | np.bool_) else integer))
         elif isinstance(x, bool | int | float | np.generic):
             lifted.append(constant(float(x), dtype or config.get_default_dtype()))
         elif isinstance(x, np.ndarray):
@@ -62,7 +68,7 @@ def lift(op: Op, inputs: tuple[Any, ...]) -> tuple[Handle, ...]:
 _constants: dict[tuple[float, bool, np.dtype[Any]], Handle] = {}
 
 
-def constant(value: float, dtype: np.dtype[Any]) -> Any:
+def constant(value: Any, dtype: np.dtype[Any]) -> Any:
     """A scalar Tensor that nobody writes; the common ones are made once."""
     key = (value, str(value)[0] == "-", dtype)  # 0.0 and -0.0 are equal but not the same
     found = _constants.get(key)
@@ -116,7 +122,7 @@ def call(op: Op, *inputs: Any, **attributes: Any) -> Any:
 
     out: Any
     if plan.direct is None:
-        out = _run(op, plan, inputs, mode)
+        out = _run(op, plan, inputs, attributes, mode)
     else:
         spec = plan.outs[0]
         out = mode.destination
@@ -137,7 +143,7 @@ def call(op: Op, *inputs: Any, **attributes: Any) -> Any:
         else:
             out.address = _begin(entry, block, at, 3, id(out.array), inputs[0].address, inputs[1].address, inputs[2].address, _scratch)
         if out.address == 0:
-            raise _failure(op, mode)
+            raise _failure(op, inputs, attributes, mode)
     if mode.listener is not None:
         mode.listener.ran(op, plan, inputs, out)
 
@@ -180,22 +186,31 @@ def call(op: Op, *inputs: Any, **attributes: Any) -> Any:
     return out
 
 
+def next_serial() -> int:
+    """A number below those of all records to come."""
+    return next(_serial)
+
+
 def attach(out: Handle, op: Op, inputs: tuple[Handle, ...], attributes: dict[str, Any]) -> None:
     """Record `out`, whose memory holds the values already, as what `op` makes of `inputs`; the op's rules must need neither by value."""
     mask = sum([bit for x, bit in zip(inputs, _BITS) if x.needs_grad]) & op.differentiable  # noqa: B905  the shorter one ends it
-    out.record, out.needs_grad = None, bool(mask)
+    out.record, out.needs_grad = None, False
     if mask:
         assert not op.positions(mask)
-        record = _new(Record)
-        record.op, record.mask, record.attributes = op, mask, attributes
-        record.parents = tuple([(x.record or x) if x.needs_grad else None for x in inputs])
-        record.kept, record.versions = [], []
-        record.specs = (*[x.spec for x in inputs], *attributes.items())
-        record.serial, record.grad, record.path = next(_serial), None, local.mode.path
-        out.record = record
+        parents = tuple([(x.record or x) if x.needs_grad else None for x in inputs])
+        new_record(out, op, mask, parents, (*[x.spec for x in inputs], *attributes.items()), attributes)
 
 
-def _run(op: Op, plan: Plan, inputs: tuple[Handle, ...], mode: Mode) -> Handle | None:
+def new_record(out: Handle, op: Any, mask: int, parents: tuple[Any, ...], specs: tuple[Any, ...], attributes: dict[str, Any]) -> None:
+    """Give `out` a record of `op` that keeps no values."""
+    record = _new(Record)
+    record.op, record.mask, record.attributes, record.parents, record.specs = op, mask, attributes, parents, specs
+    record.kept, record.versions = [], []
+    record.serial, record.grad, record.path = next(_serial), None, local.mode.path
+    out.record, out.needs_grad = record, True
+
+
+def _run(op: Op, plan: Plan, inputs: tuple[Handle, ...], attributes: dict[str, Any], mode: Mode) -> Handle | None:
     """The general form of a call: views, updates in place, temporaries, several kernels."""
     if plan.alias is not None:
         return view(inputs[plan.alias], plan.outs[0], plan.start)  # type: ignore[no-any-return]
@@ -217,15 +232,15 @@ def _run(op: Op, plan: Plan, inputs: tuple[Handle, ...], mode: Mode) -> Handle |
     for entry, _, block, at, operands in calls:
         a = [addresses[i] for i in operands]
         if _invoke(entry, block, at, *a, *_PADDING[len(a)]) != 1:
-            raise _failure(op, mode)
+            raise _failure(op, inputs, attributes, mode)
     for i in op.mutates:
         inputs[i].clock[0] += 1
     return out
 
 
-def _failure(op: Op, mode: Mode) -> Exception:
+def _failure(op: Op, inputs: tuple[Handle, ...], attributes: dict[str, Any], mode: Mode) -> Exception:
     """The error that the op declares for a kernel that ended with another status than 1."""
-    reason = op.fails or MinigradError(f"{op.name}: a kernel failed without a reason: this is a bug in minigrad")
+    reason = op.failure(*[x.array for x in inputs], **{**op.defaults, **attributes})
     return type(reason)(f"in {mode.path}: {reason}" if mode.path else str(reason))
 
 

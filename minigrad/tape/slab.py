@@ -1,4 +1,4 @@
-"""Where parameters live: aligned slabs per dtype, never moved, with gradient and moment slabs that mirror the offsets.
+"""Where parameters live: aligned slabs per dtype, not moved but to change the dtype, with gradient and moment slabs that mirror the offsets.
 
 Neighbours in a slab are neighbours in memory, so that a norm or an update over an ordinary net is one kernel call.
 """
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.ops.spec import Spec
+from minigrad.tape import live
 from minigrad.tape.handle import Array, Handle, Leaf, wrap
 from minigrad_kernels._host import CACHE_LINE
 
@@ -17,6 +18,8 @@ from minigrad_kernels._host import CACHE_LINE
 SLAB_ELEMENTS = 1 << 24
 #: Elements whose squares are summed into one partial: fixed, so that a norm's bits depend on nothing else.
 BLOCK = 4096
+#: Counts parameters that were given other memory, in a slab of another dtype: whoever knows runs of them looks again.
+moved = live.Counter()
 
 
 def aligned(elements: int, dtype: np.dtype[Any]) -> Array:

@@ -1,7 +1,8 @@
 """Tensor: an array, its gradient, and Python's operators; every operator is an op of `minigrad.ops`."""
 from __future__ import annotations
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,16 @@ from minigrad.ops import elementwise
 from minigrad.ops import shape as shapes
 from minigrad.ops.spec import Shape, Spec
 from minigrad.tape import handle as handles
-from minigrad.tape import live
+from minigrad.tape import hooks, live
 from minigrad.tape.arithmetic import Arithmetic
-from minigrad.tape.backward import backward
+from minigrad.tape.backward import add_up, backward, gradients
+from minigrad.tape.conversion import Conversion
 from minigrad.tape.handle import Array, Handle, Leaf, gradient, twin, wrap
+from minigrad.tape.inplace import overwrite
 from minigrad.tape.mode import caller, local, no_grad
 from minigrad.tape.record import Record
 from minigrad.tape.reductions import Reductions
-from minigrad.tape.shaping import Shaping, sizes
+from minigrad.tape.shaping import Shaping
 
 
 def _read(tensor: Tensor, how: str) -> Array:
@@ -30,7 +33,7 @@ def _read(tensor: Tensor, how: str) -> Array:
     return tensor.array
 
 
-class Tensor(Arithmetic, Reductions, Shaping):
+class Tensor(Arithmetic, Reductions, Shaping, Conversion):
     """An n-dimensional array that remembers how it was made. Make one with `mg.tensor`."""
 
     __slots__ = ()
@@ -45,6 +48,11 @@ class Tensor(Arithmetic, Reductions, Shaping):
     @property
     def dtype(self) -> np.dtype[Any]:
         return self.spec.dtype
+
+    @property
+    def device(self) -> config.device:
+        """Where it is: "cpu"."""
+        return config.device("cpu")
 
     @property
     def ndim(self) -> int:
@@ -123,13 +131,52 @@ class Tensor(Arithmetic, Reductions, Shaping):
         self.leaf.present = True
         live.gradients.value += 1
 
-    def backward(self, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
-        """Add the gradient of this Tensor to the `.grad` of every leaf it was made from.
+    def backward(self, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False,
+                 inputs: Sequence[Tensor] | Tensor | None = None) -> None:
+        """Add the gradient of this Tensor to the `.grad` of every leaf it was made from, or to that of `inputs` alone.
 
         gradient: of its shape; may be left out for a scalar. The graph is freed unless `retain_graph` (default: `create_graph`).
         """
-        start = _ones(self.spec) if gradient is None and self.spec.size == 1 and not create_graph else seed(self, gradient)
-        backward(self, start, retain_graph=create_graph if retain_graph is None else retain_graph, create_graph=create_graph)
+        start = seed(self, gradient)
+        keep = create_graph if retain_graph is None else retain_graph
+        if inputs is None:
+            backward(self, start, retain_graph=keep, create_graph=create_graph)
+            return
+        wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+        if not wanted:
+            raise GraphError("backward: inputs is empty: leave it out to send the gradient to every leaf")
+        for x, g in zip(wanted, gradients([self], wanted, [start], retain_graph=keep, create_graph=create_graph), strict=True):
+            if g is not None:
+                add_up(x, g, create_graph)
+        live.gradients.value += 1
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> hooks.Removable:
+        """Call `hook(gradient)` when backward has the whole gradient of this Tensor; a Tensor that it returns takes the gradient's place.
+
+        Returns an object whose `remove()` takes the hook away. In a captured step it runs while the step is recorded, and what it did with ops
+        is replayed.
+        """
+        return hooks.register(self, hook)
+
+    def retain_grad(self) -> None:
+        """Let backward keep the gradient of this result in `.grad`, as it does for leaves."""
+        if not self.needs_grad:
+            raise GraphError("can't retain_grad on Tensor that has requires_grad=False")
+        if self.record is not None and not self.retains_grad:
+            own = weakref.ref(self)
+
+            def keep(g: Tensor) -> None:
+                result = own()
+                if result is not None:
+                    add_up(result, g, local.mode.grad)
+
+            self.leaf = Leaf()
+            hooks.register(self, keep)
+
+    @property
+    def retains_grad(self) -> bool:
+        """Whether it is a result that keeps its gradient."""
+        return self.record is not None and self.leaf is not None
 
     def detach(self) -> Tensor:
         """The same memory, outside the graph."""
@@ -182,12 +229,11 @@ class Tensor(Arithmetic, Reductions, Shaping):
             raise ShapeError(f"copy_: the Tensor has shape {self.shape}, the source {given.spec.shape}")
         if given.spec is not self.spec:
             given = shapes.cast(given, dtype=self.dtype)
-        if self.record is None:
+        if self.record is None and self.requires_grad:
             with no_grad():
                 elementwise.copy_(self, given)
-        else:
-            elementwise.copy_(self, given)
-        return self
+            return self
+        return overwrite(self, "copy_", lambda: given)  # type: ignore[no-any-return]
 
     def __reduce__(self) -> Any:
         """For copy and pickle: a leaf with memory of its own."""
@@ -206,13 +252,8 @@ class Gradient(Tensor):
     def detach(self) -> Tensor:
         return self.clone()
 
-    def reshape(self, *shape: Any) -> Tensor:
-        return shapes.reshape(self.clone(), shape=sizes(shape))  # type: ignore[no-any-return]
-
-    view = reshape
-
-    def expand(self, *shape: Any) -> Tensor:
-        return shapes.expand(self.clone(), shape=sizes(shape))  # type: ignore[no-any-return]
+    def _base(self) -> Tensor:
+        return self.clone()
 
 
 Handle.concrete = Tensor
@@ -224,7 +265,7 @@ def seed(root: Handle, gradient: Any) -> Any:
         if root.spec.size != 1:
             raise GraphError(f"grad can be implicitly created only for scalar outputs, and this one has shape {root.spec.shape}: "
                              "pass gradient= of that shape, or reduce it with sum() or mean()")
-        return wrap(np.ones(root.spec.shape, root.spec.dtype), root.spec)
+        return ones_of(root.spec)
     given = gradient if isinstance(gradient, Handle) else tensor(np.asarray(gradient, root.spec.dtype))
     if given.spec is not root.spec:
         raise ShapeError(f"backward: gradient is {given.spec!r}, expected {root.spec!r}")
@@ -238,15 +279,26 @@ def _rebuilt(kind: type[Tensor], array: Array, requires_grad: bool) -> Tensor:
     return made
 
 
-_one_each: dict[Spec, Tensor] = {}
+_filled: dict[tuple[Spec, int], Any] = {}
 
 
-def _ones(spec: Spec) -> Tensor:
-    """A Tensor of ones for backward's own use, which never hands it out."""
-    found = _one_each.get(spec)
+def _filled_with(spec: Spec, value: int) -> Any:
+    found = _filled.get((spec, value))
     if found is None:
-        found = _one_each[spec] = wrap(np.ones(spec.shape, spec.dtype), spec)
+        if len(_filled) >= 256:
+            _filled.clear()
+        found = _filled[spec, value] = wrap(np.full(spec.shape, value, spec.dtype), spec)
     return found
+
+
+def ones_of(spec: Spec) -> Any:
+    """A Tensor of ones that nobody writes: for the library's own use, which hands out copies only. Captured steps find the same one."""
+    return _filled_with(spec, 1)
+
+
+def zeros_of(spec: Spec) -> Any:
+    """A Tensor of zeros, as `ones_of`."""
+    return _filled_with(spec, 0)
 
 
 def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -272,14 +324,6 @@ def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tens
     return made
 
 
-def _filled(fill: Callable[[Shape, Any], Array]) -> Callable[..., Tensor]:
-    def make(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-        return tensor(fill(sizes(shape), dtype or config.get_default_dtype()), requires_grad=requires_grad)
-
-    return make
-
-
-zeros = _filled(np.zeros)
-ones = _filled(np.ones)
-randn = _filled(lambda shape, dtype: config.generator().standard_normal(shape).astype(dtype))
-rand = _filled(lambda shape, dtype: config.generator().random(shape).astype(dtype))
+def is_tensor(x: Any) -> bool:
+    """Whether `x` is a Tensor."""
+    return isinstance(x, Tensor)

@@ -55,6 +55,11 @@ def test_arithmetic_is_numpys(kernels: Zip, numpys: Any, dtype: Any) -> None:
         (elementwise.square, np.square),
         (elementwise.reciprocal, np.reciprocal),
         (elementwise.sqrt, np.sqrt),
+        (elementwise.sign, np.sign),
+        (elementwise.floor, np.floor),
+        (elementwise.ceil, np.ceil),
+        (elementwise.trunc, np.trunc),
+        (elementwise.round_even, np.rint),
     ],
 )
 def test_exact_functions_are_numpys(kernel: Any, numpys: Any, dtype: Any) -> None:
@@ -68,7 +73,7 @@ def test_exact_functions_are_numpys(kernel: Any, numpys: Any, dtype: Any) -> Non
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["exp", "expm1", "log", "log1p"])
+@pytest.mark.parametrize("name", ["exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan"])
 def test_elementary_functions_are_close_to_numpys(name: str, dtype: Any) -> None:
     x = np.abs(operands(dtype)[0])
     out = np.empty_like(x)
@@ -86,6 +91,30 @@ def test_a_number_scales_and_shifts(dtype: Any) -> None:
         assert np.array_equal(out, x * dtype(0.1), equal_nan=True)
         elementwise.shift(x, 0.1, out)
         assert np.array_equal(out, x + dtype(0.1), equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize(("kernels", "numpys"), [(elementwise.add, np.add), (elementwise.sub, np.subtract), (elementwise.mul, np.multiply),
+                                                (elementwise.maximum, np.maximum), (elementwise.minimum, np.minimum)])
+def test_integer_arithmetic_is_numpys(kernels: Zip, numpys: Any, dtype: Any) -> None:
+    x, y = np.random.default_rng(0).integers(-50, 50, (2, 67)).astype(dtype)
+    out = np.empty_like(x)
+    kernels.both(x, y, out)
+    assert np.array_equal(out, numpys(x, y))
+    kernels.right(x, y[:1], out)
+    assert np.array_equal(out, numpys(x, y[0]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_clamp_is_numpys_clip_and_its_gradient_is_that_inside(dtype: Any) -> None:
+    x, _ = operands(dtype)
+    out, gradient = np.empty_like(x), np.empty_like(x)
+    elementwise.clamp(x, -1.0, 2.0, out)
+    assert np.array_equal(out, np.clip(x, -1, 2), equal_nan=True)
+    elementwise.clamp_grad(np.full_like(x, 3), x, -1.0, 2.0, gradient)
+    assert np.array_equal(gradient, np.where((x >= -1) & (x <= 2), 3, 0))
+    elementwise.filled(x, 0.1, out)
+    assert np.all(out == dtype(0.1))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -95,3 +95,36 @@ def test_a_branch_runs_lane_by_lane(make: Any) -> None:
     elif len(inputs) == 3:
         expected = expected + inputs[1] * inputs[2]
     assert np.array_equal(out, expected)
+
+
+@pytest.mark.parametrize("make", [loops.loop, loops.element_loop])
+@pytest.mark.parametrize("pattern", [a + b for a, b in product("v1ck", repeat=2) if "v" in a + b])
+def test_every_pattern_of_operands(pattern: str, make: Any) -> None:
+    kernel = make(lambda x, y: x * y - 0.5, f"pattern_{make.__name__}_{pattern}", pattern)
+    for length in (0, 1, 16, 67):
+        x, y = (normal(length, np.float64, seed) if letter == "v" else 0.25 - seed for seed, letter in enumerate(pattern))
+        out = np.empty(length)
+        kernel(*[np.array([operand]) if letter == "1" else operand for letter, operand in zip(pattern, (x, y), strict=True)], out)
+        assert np.array_equal(out, x * y - 0.5)
+
+
+def test_a_number_as_it_is_may_steer_the_function() -> None:
+    def repeated(x, count):
+        total = x
+        while count > 1:
+            total, count = total + x, count - 1
+        return total
+
+    x, out = normal(37, np.float32), np.empty(37, np.float32)
+    loops.loop(repeated, "repeated", "vk")(x, 4.0, out)
+    assert np.array_equal(out, x * 4)
+
+
+def test_elements_of_several_dtypes() -> None:
+    x, y, out = normal(37, np.float32), np.arange(37), np.empty(37, np.bool_)
+    loops.element_loop(lambda x, y: x * y > 1, "mixed_elements", "vv")(x, y, out)
+    assert np.array_equal(out, x * y > 1)
+
+
+def test_forms_are_made_once() -> None:
+    assert BINARY.form("1v") is BINARY.left and BINARY.both is not BINARY.right

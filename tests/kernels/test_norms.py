@@ -73,3 +73,27 @@ def test_a_factor_of_one_leaves_even_a_signalling_pattern_as_it_was() -> None:
 @pytest.mark.parametrize(("total", "passes"), [(0.0, 1), (1.7e308, 1), (np.inf, 0), (-np.inf, 0), (np.nan, 0)])
 def test_the_guard_passes_what_is_finite(total: float, passes: int) -> None:
     assert norms.guard(np.array([total])) == passes
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("p", [0.5, 1.0, 2.0, 3.0, np.inf])
+def test_every_power_is_added_and_its_root_taken(p: float, dtype: Any) -> None:
+    for n in (1, 15, 16, 17, 1001):
+        x, out = normal(n, dtype), np.zeros(1)
+        size = np.abs(x.astype(np.float64))
+        norms.add_powers(p, x, np.array([0.25]), out)
+        np.testing.assert_allclose(out[0], max(0.25, size.max()) if p == np.inf else 0.25 + np.sum(size**p), rtol=1e-13)
+        norms.root(p, out.copy(), out)
+        np.testing.assert_allclose(out[0], max(0.25, size.max()) if p == np.inf else (0.25 + np.sum(size**p)) ** (1 / p), rtol=1e-13)
+
+
+@pytest.mark.parametrize("p", [0.5, 1.0, 2.0, 3.0, np.inf])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_shows_in_every_norm(bad: float, p: float) -> None:
+    for at in (0, 18):
+        x, out = np.ones(19), np.zeros(1)
+        x[at] = bad
+        norms.add_powers(p, x, np.zeros(1), out)
+        assert np.array_equal(out[0], abs(bad), equal_nan=True)
+    norms.add_powers(p, np.ones(3), np.array([np.nan]), out)
+    assert np.isnan(out[0])

@@ -10,13 +10,14 @@ import mpmath
 import numpy as np
 import pytest
 
-from minigrad_kernels import _exp_log, loops, scalar
+from minigrad_kernels import _angles, _exp_log, _powers, loops, scalar
 from minigrad_kernels._jit import jit
 
-NAMES = ("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf")
+NAMES = ("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "tanh", "sigmoid", "erf")
 KERNELS = {name: loops.map1(getattr(scalar, name), f"test_{name}") for name in NAMES}
 BY_LANE = {name: loops.map1(getattr(scalar, name), f"test_{name}_by_lane", vector=False) for name in NAMES}
-BOUNDS = {"exp": 1.0, "expm1": 2.0, "log": 1.0, "log1p": 2.0, "tanh": 1.5, "sigmoid": 2.0, "erf": 1.5}
+BOUNDS = {"exp": 1.0, "exp2": 1.0, "expm1": 2.0, "log": 1.0, "log2": 0.55, "log10": 0.55, "log1p": 2.0, "sin": 1.5, "cos": 1.5, "tan": 3.0,
+          "tanh": 1.5, "sigmoid": 2.0, "erf": 1.5}
 WIDER = {name: getattr(np, name, None) for name in NAMES} | {
     "sigmoid": lambda x: np.where(x < 0, np.exp(-np.abs(x)), 1) / (1 + np.exp(-np.abs(x))),
     "erf": lambda x: np.vectorize(math.erf)(x),
@@ -69,7 +70,8 @@ def test_float32_error_over_every_number(name: str) -> None:
 def test_float64_error(name: str) -> None:
     rng = np.random.default_rng(0)
     near, wide, tiny = rng.uniform(-3, 3, 200_000), rng.uniform(-750, 715, 200_000), np.exp(rng.uniform(-744, 709, 200_000))
-    x = np.concatenate([near, wide, tiny, -tiny, 1 + near / 8, np.array(EDGES), -np.array(EDGES)])
+    right_angles = np.arange(-20_000, 20_000) * (math.pi / 4)
+    x = np.concatenate([near, wide, 1e6 * wide, tiny, -tiny, 1 + near / 8, right_angles, np.array(EDGES), -np.array(EDGES)])
     with np.errstate(all="ignore"):
         exact = WIDER[name](x.astype(np.longdouble))
     assert errors(applied(name, x), exact).max() <= BOUNDS[name]
@@ -106,6 +108,12 @@ def test_edges(dtype: Any) -> None:
     table = {
         "exp": ([0, -0.0, inf, -inf, nan, 1e4, -1e4], [1, 1, inf, 0, nan, inf, 0]),
         "expm1": ([0, inf, -inf, nan, 1e4, -1e4], [0, inf, -1, nan, inf, -1]),
+        "exp2": ([0, -0.0, 10, -3, inf, -inf, nan, 1e4, -1e4], [1, 1, 1024, 0.125, inf, 0, nan, inf, 0]),
+        "log2": ([1, 0, -0.0, 1024, 0.125, inf, -1, -inf, nan], [0, -inf, -inf, 10, -3, inf, nan, nan, nan]),
+        "log10": ([1, 0, -0.0, 1000, inf, -1, -inf, nan], [0, -inf, -inf, 3, inf, nan, nan, nan]),
+        "sin": ([0, inf, -inf, nan], [0, nan, nan, nan]),
+        "cos": ([0, -0.0, inf, -inf, nan], [1, 1, nan, nan, nan]),
+        "tan": ([0, inf, -inf, nan], [0, nan, nan, nan]),
         "log": ([1, 0, -0.0, inf, -1, -inf, nan], [0, -inf, -inf, inf, nan, nan, nan]),
         "log1p": ([0, -1, inf, -2, -inf, nan], [0, -inf, inf, nan, nan, nan]),
         "tanh": ([0, inf, -inf, nan, 1e4], [0, 1, -1, nan, 1]),
@@ -116,15 +124,24 @@ def test_edges(dtype: Any) -> None:
         assert np.array_equal(applied(name, np.array(x, dtype)), np.array(y, dtype), equal_nan=True), name
 
 
-@pytest.mark.parametrize("name", ["tanh", "erf", "expm1", "log1p"])
+@pytest.mark.parametrize("name", ["tanh", "erf", "expm1", "log1p", "sin", "tan"])
 def test_zero_keeps_its_sign(name: str) -> None:
     assert np.signbit(applied(name, np.array([-0.0, 0.0], np.float32))).tolist() == [True, False]
 
 
-@pytest.mark.parametrize("name", ["tanh", "erf"])
+@pytest.mark.parametrize("name", ["tanh", "erf", "sin", "tan"])
 def test_odd_to_the_bit(name: str) -> None:
     x = float32_inputs(4099, 0, 0x7F800000)
-    assert np.array_equal(applied(name, -x), -applied(name, x))
+    assert np.array_equal(applied(name, -x), -applied(name, x), equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_whole_powers_of_two_and_ten_are_exact(dtype: Any) -> None:
+    whole = np.arange(-30, 31).astype(dtype)
+    assert np.array_equal(applied("exp2", whole), np.ldexp(dtype(1), whole.astype(int)))
+    assert np.array_equal(applied("log2", np.ldexp(dtype(1), whole.astype(int))), whole)
+    tens = np.arange(11)
+    assert np.array_equal(applied("log10", (10.0**tens).astype(dtype)), tens)
 
 
 @pytest.mark.parametrize("name", ["exp", "tanh", "log"])
@@ -162,6 +179,16 @@ def test_the_coefficients_interpolate_their_functions() -> None:
             x = 2 * (1 + u) / (1 - u)
             return mpmath.erfc(x) * mpmath.exp(x * x)
 
+        def sin_rest(z: Any) -> Any:
+            return (mpmath.sin(mpmath.sqrt(z)) / mpmath.sqrt(z) - 1) / z
+
+        def cos_rest(z: Any) -> Any:
+            return (mpmath.cos(mpmath.sqrt(z)) - 1 + z / 2) / z**2
+
+        def log_rest(z: Any) -> Any:
+            s = mpmath.sqrt(z)
+            return ((mpmath.log((1 + s) / (1 - s)) - 2 * s) / (z * s) - mpmath.mpf(2) / 3) / z
+
         third = mpmath.mpf(1) / 3
         expected = {
             _exp_log.EXP_32: interpolated(exp_rest, -half, half, 5),
@@ -170,11 +197,28 @@ def test_the_coefficients_interpolate_their_functions() -> None:
             scalar.TANH_64: interpolated(tanh_rest, 0, "0.36", 11),
             scalar.ERF_32: interpolated(erf_rest, 0, 1, 7),
             scalar.ERF_64: interpolated(erf_rest, 0, 1, 13),
+            _angles.SIN_32: interpolated(sin_rest, 0, str(_angles.LARGEST_SQUARE), 4),
+            _angles.SIN_64: interpolated(sin_rest, 0, str(_angles.LARGEST_SQUARE), 7),
+            _angles.COS_32: interpolated(cos_rest, 0, str(_angles.LARGEST_SQUARE), 4),
+            _angles.COS_64: interpolated(cos_rest, 0, str(_angles.LARGEST_SQUARE), 6),
+            _powers.RATIO_32: interpolated(log_rest, 0, str(_powers.LARGEST_SQUARE), 4),
+            _powers.RATIO_64: interpolated(log_rest, 0, str(_powers.LARGEST_SQUARE), 8),
             scalar.ERFC_32: interpolated(erfc_rest, -third, third, 7),
             scalar.ERFC_64: interpolated(erfc_rest, -third, mpmath.mpf(1) / 2, 15),
         }
     for ours, theirs in expected.items():
         np.testing.assert_allclose(ours, theirs, rtol=1e-15)
+
+
+def test_constants_in_several_parts_are_the_constants() -> None:
+    with mpmath.workdps(60):
+        exact = {"HALF_PI": mpmath.pi / 2, "LN2": mpmath.log(2), "LOG2E": 1 / mpmath.log(2), "LOG10E": 1 / mpmath.log(10),
+                 "LOG10_2": mpmath.log10(2), "TWO_THIRDS": mpmath.mpf(2) / 3}
+        for name, value in exact.items():
+            for dtype in DTYPES:
+                parts = getattr(_angles if name == "HALF_PI" else _powers, f"{name}_{np.finfo(dtype).bits}")
+                assert all(float(dtype(part)) == part for part in parts)
+                assert abs(sum(map(mpmath.mpf, parts)) - value) < value * mpmath.mpf(2) ** (-(np.finfo(dtype).nmant + 1) * len(parts))
 
 
 # --- a user's function --------------------------------------------------------------------------------------------------------------

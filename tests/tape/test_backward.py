@@ -235,7 +235,7 @@ def test_a_shape_error_names_module_op_shapes_and_fix() -> None:
     with pytest.raises(ShapeError, match=r"in 2\.module\.0: linear: .*\[2, 4\].*\[4, 5\]"):
         model(np.ones((2, 3), np.float32))
     with pytest.raises(ShapeError, match=r"in Linear: linear: .*reshape"):
-        nn.Linear(3, 4)(np.ones(3, np.float32))
+        nn.Linear(3, 4)(np.ones(4, np.float32))
 
 
 def test_a_shape_error_says_how_to_mend_it() -> None:
