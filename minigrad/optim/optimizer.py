@@ -46,6 +46,7 @@ class Optimizer:
         self.param_groups: list[Numbers] = []
         self.groups: list[Group] = []
         self._moments: dict[tuple[str, int, int], Any] = {}
+        self._mirrors: dict[tuple[str, int, int], tuple[Any, int]] = {}
         self._held: dict[tuple[str, int], Any] = {}  # by name and parameter: windows of the moments
         for one in given if isinstance(given[0], Mapping) else [{"params": given}]:
             self._add(one)
@@ -178,8 +179,7 @@ class Optimizer:
                 if start and (known is None or known.address != mine.address):
                     mine.array[...] = start
             if run.slab is not None:
-                whole = self._mirror(name, run.slab)
-                self._moments[key] = wrap(whole.array[run.offset:run.offset + run.data.spec.size], run.data.spec, whole.clock)
+                self._moments[key] = self._part(name, run.slab, run.offset, run.data.spec)
             found = self._moments[key]
         return found
 
@@ -192,14 +192,29 @@ class Optimizer:
                 self._moments[key] = wrap(aligned(p.spec.size, p.spec.dtype), Spec.of((p.spec.size,), p.spec.dtype))
             flat = self._moments[key]
             return wrap(flat.array.reshape(p.spec.shape), p.spec, flat.clock)
-        whole = self._mirror(name, place.slab)
-        return wrap(whole.array[place.offset:place.offset + p.spec.size].reshape(p.spec.shape), p.spec, whole.clock)
+        return self._part(name, place.slab, place.offset, p.spec)
 
-    def _mirror(self, name: str, slab: Any) -> Any:
+    def _part(self, name: str, slab: Any, offset: int, spec: Spec) -> Any:
+        """The moment at a place of the slab. It mirrors the stretch of the slab in which this optimiser's parameters are."""
         key = (name, id(slab), -1)
-        if key not in self._moments:
-            self._moments[key] = wrap(aligned(slab.elements, slab.dtype), Spec.of((slab.elements,), slab.dtype))
-        return self._moments[key]
+        whole, begin = self._mirrors.get(key, (None, 0))
+        if whole is None or not begin <= offset <= offset + spec.size <= begin + whole.spec.size:
+            every: list[Any] = [p for group in self.groups for p in group.parameters if getattr(p, "place", None) is not None]
+            places = [(p.place.offset, p.spec.size) for p in every if p.place.slab is slab]
+            first, end = min(at for at, _ in places), max(at + size for at, size in places)
+            grown = wrap(aligned(end - first, slab.dtype), Spec.of((end - first,), slab.dtype))
+            if whole is not None:  # a group was added
+                grown.array[begin - first:begin - first + whole.spec.size] = whole.array
+                for held, x in self._held.items():
+                    at = (x.address - whole.address) // slab.dtype.itemsize
+                    if held[0] == name and 0 <= at < whole.spec.size:
+                        at += begin - first
+                        self._held[held] = wrap(grown.array[at:at + x.spec.size].reshape(x.spec.shape), x.spec, grown.clock)
+                self._moments = {known: x for known, x in self._moments.items() if known[:2] != key[:2]}
+                live.changed()
+            self._mirrors[key] = whole, begin = grown, first
+        window = whole.array[offset - begin:offset - begin + spec.size]
+        return wrap(window.reshape(spec.shape), spec, whole.clock)
 
     @property
     def state(self) -> dict[Any, dict[str, Tensor]]:

@@ -7,9 +7,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from minigrad import config
+from minigrad.ops.random import advance_
 from minigrad.ops.spec import Spec
 from minigrad.program.chain import blocks, grouped, settle
 from minigrad.program.plan import Instruction, Layout, Source, Storage, allocate
+from minigrad.tape.backward import trim
+from minigrad.tape.mode import Mode
 from minigrad.tape.slab import aligned
 from minigrad_kernels import abi, feed, machine
 from minigrad_kernels.abi import entry
@@ -20,6 +23,9 @@ WORTH_SHARING: Final = 4e-6
 FLOPS_PER_SECOND: Final = 1e11
 BYTES_PER_SECOND: Final = 1e10
 BARRIER_SECONDS: Final = 0.5e-6
+
+#: An arena of more bytes than this is made after freed memory was handed back to the system.
+TRIM_BYTES: Final = 8 << 20
 
 UINT8: Final = np.dtype(np.uint8)
 FEED: Final = abi.Layout("base:i stride:i indices:i rows:i state:i out[n]")
@@ -45,9 +51,12 @@ class Program:
         groups = _groups(layout)
         #: What the machine runs one after the other: an instruction, or a chain of them.
         self.units = [tuple([(i.step, i.source) for i in group]) for group in groups]
+        self.draws = any(source.op is advance_ for unit in self.units for _, source in unit)  # moves the random state
         order = [_operands(group) for group in groups]
         self.clocks = [x.clock for x in layout.written]  # versions of what it changes
         self.arena_bytes = arena_bytes(layout)
+        if self.arena_bytes > TRIM_BYTES:
+            trim()  # of what the recording took, which the arena now stands for
         self.arena = aligned(self.arena_bytes, UINT8)
         self._arena = int(self.arena.ctypes.data)
         self.state = machine.new_state()
@@ -60,16 +69,12 @@ class Program:
         may = [*[False] * len(arguments), *[all(i.step.entry.layout.share is not None for i in group) for group in groups],
                *[False] * len(layout.results)]
         marks = self._share(seconds, may)
-        # Its own: programs run without the interpreter's lock, side by side with others and with eager mode. Reserved, not touched.
-        needs_scratch = any(s is None for operands in order for s in operands)
-        self._room = aligned(self.workers * abi.SCRATCH_BYTES if needs_scratch else 0, UINT8)
-        self._scratch = int(self._room.ctypes.data)
-
         words: list[int] = []
         starts: list[int] = []
         self.feeds = [self._border(words, starts, feed.feed, FEED, storage, spec)
                       for storage, spec in zip(layout.arguments, arguments, strict=True)]
         first = len(starts)
+        self._scratch: list[int] = []  # words that take the address of the room
         chains: list[tuple[int, int]] = []  # word that takes an address, and the word that is there
         for group in groups:
             starts.append(len(words))
@@ -82,6 +87,8 @@ class Program:
         self.first = first
         self.starts = starts
         self.words[np.array(starts, np.int64) + 1] = marks
+        self._places = np.array(self._scratch, np.int64)
+        self.room: Any = None  # what these words point to: a thread's, once it has run the program
         self.address = int(self.words.ctypes.data)
         for at, begin in chains:
             self.words[at] = self.address + 8 * begin
@@ -97,15 +104,27 @@ class Program:
         """Run steps on the calling thread, without the interpreter's lock; the number completed."""
         return self.native(self.address, self.length, first, steps, 0, 1, self.state_address, machine.table_address())  # type: ignore[no-any-return]
 
-    def address_of(self, storage: Storage | None) -> int:
-        """Where a storage is; None is the workers' scratch."""
-        if storage is None:
-            return self._scratch
+    def enter(self, mode: Mode) -> None:
+        """Work in this thread's room. Programs run without the interpreter's lock, side by side with those of other threads."""
+        if self._scratch and (self.room is None or self.room is not mode.room):
+            if mode.room is None or mode.room.nbytes < self.workers * abi.SCRATCH_BYTES:
+                mode.room = aligned(self.workers * abi.SCRATCH_BYTES, UINT8)  # reserved, not touched
+            self.room = mode.room
+            self.words[self._places] = self.room.ctypes.data
+
+    def at_home(self, mode: Mode) -> bool:
+        """Whether it works in this thread's room already."""
+        return not self._scratch or self.room is mode.room
+
+    def address_of(self, storage: Storage) -> int:
+        """Where a storage is."""
         return storage.address if storage.address is not None else self._arena + storage.whole.offset + storage.shift
 
     def _append(self, words: list[int], instruction: Instruction) -> None:
         step = instruction.step
-        operands = [*step.words, *[self.address_of(s) for s in instruction.operands]]
+        first = len(words) + HEADER_WORDS + len(step.words)
+        self._scratch += [first + i for i, s in enumerate(instruction.operands) if s is None]
+        operands = [*step.words, *[0 if s is None else self.address_of(s) for s in instruction.operands]]
         words += [step.entry.load().index, 0, HEADER_WORDS + len(operands), *operands]
 
     def _chain(self, words: list[int], group: list[Instruction]) -> tuple[int, int]:

@@ -26,23 +26,36 @@ def run_many(steps: Sequence[CapturedStep[..., Any]], n: int, *args: Any, index:
     for step in steps:
         if not isinstance(step, CapturedStep):
             raise TypeError(f"run_many takes captured steps, got a {type(step).__name__}: wrap it in mg.capture(...)")
-    runs = [step.begun(n, args, kwargs, index) for step in steps]
+    results: list[Any] = [None] * len(steps)
+    waiting: dict[int, Any] = {}
+    for i, step in enumerate(steps):
+        rest, draws = step.begun(n, args, kwargs, index)
+        if draws:
+            results[i] = rest()  # the order of those that draw from the one random state is the order in which they were given
+        else:
+            waiting[i] = rest
+    for i, result in _side_by_side(waiting).items():
+        results[i] = result
+    return stacked(results)
+
+
+def _side_by_side(runs: dict[int, Any]) -> dict[int, Any]:
+    """The results of all, each run in one thread."""
     stop = Event()
 
     def go(run: Any) -> Any:
         with stopping(stop):
             return run()
 
-    with ThreadPoolExecutor(min(config.get_num_threads(), len(runs))) as pool:
-        waiting = [pool.submit(go, run) for run in runs]
+    with ThreadPoolExecutor(max(1, min(config.get_num_threads(), len(runs)))) as pool:
+        futures = {i: pool.submit(go, run) for i, run in runs.items()}
         try:
-            wait(waiting, return_when=FIRST_EXCEPTION)
+            wait(futures.values(), return_when=FIRST_EXCEPTION)
         finally:
-            unfinished = any(not future.done() for future in waiting)
-            if unfinished:  # Ctrl-C, or a step that failed: the others end at a step's border
+            if any(not future.done() for future in futures.values()):  # Ctrl-C, or a step that failed: the others end at a step's border
                 stop.set()
-        for future in waiting:
+        for future in futures.values():
             failed = future.exception() if future.done() else None
             if failed is not None and not isinstance(failed, InterruptedError):
                 raise failed
-        return stacked([future.result() for future in waiting])
+        return {i: future.result() for i, future in futures.items()}

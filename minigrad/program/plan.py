@@ -28,12 +28,14 @@ class Storage:
 
 
 class Source(NamedTuple):
-    """The op behind some instructions, for people."""
+    """The op behind an instruction, for people."""
 
     op: Op
     path: str
     line: str
     shapes: tuple[Shape, ...]
+    again: bool  # computed a second time, to save memory
+    nbytes: int = 0  # that the instruction reads and writes
 
 
 class Instruction(NamedTuple):
@@ -85,9 +87,11 @@ def lay_out(ran: list[Ran], slots: set[int], arguments: list[Operand], results: 
         operands += [Storage(spec.nbytes) for spec in item.plan.temps]
         target = commit if item.op.commit else compute
         written += [x.owner for x in (item.inputs[i] for i in item.op.mutates) if x.owner is not None]
-        source = Source(item.op, item.path, item.line, tuple([x.spec.shape for x in item.inputs]))
+        source = Source(item.op, item.path, item.line, tuple([x.spec.shape for x in item.inputs]), item.again)
         for step in item.plan.steps:
-            target.append(Instruction(step, tuple([None if i == SCRATCH else operands[i] for i in step.operands]), source))
+            used = tuple([None if i == SCRATCH else operands[i] for i in step.operands])
+            nbytes = sum(s.nbytes for s in dict.fromkeys(used) if s is not None)
+            target.append(Instruction(step, used, source._replace(nbytes=nbytes)))
         if item.op.commit:
             late.append(item)
         elif late:

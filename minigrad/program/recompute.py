@@ -166,7 +166,7 @@ def _segmented(ran: Sequence[Ran], values: _Values, peak: int, across: list[int]
                         free = new = -(-max(free, FIRST) // 64) * 64
                         free += old.out.spec.nbytes + 64
                     moved[old.out.address] = new
-                    rewritten.append(old._replace(inputs=inputs, out=Operand(new, old.out.spec)))
+                    rewritten.append(old._replace(inputs=inputs, out=Operand(new, old.out.spec), again=True))
             item = item._replace(inputs=tuple([renamed(x) for x in item.inputs]),
                                  out=renamed(item.out) if item.out is not None and item.plan.alias is not None else item.out)
         rewritten.append(item)

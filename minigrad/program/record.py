@@ -45,6 +45,7 @@ class Ran(NamedTuple):
     out: Operand | None
     path: str
     line: str
+    again: bool = False  # computed a second time, to save memory
 
 
 #: Where the addresses of a recording begin: above all that a process can have.

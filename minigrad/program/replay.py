@@ -144,6 +144,7 @@ class Replay:
             if handles.handed:
                 with _leaving:
                     handles.reclaim(self._fresh)
+            program.enter(local.mode)
             cells = program.cells
             for border, array, stride in zip(program.feeds, arrays, strides, strict=True):
                 cells[border.base] = address_of(array)
@@ -253,6 +254,8 @@ class Flat:
         if not replay.busy.acquire(False):
             replay.alone().__enter__()  # raises
         try:
+            if not program.at_home(mode):
+                return NOT_TAKEN
             cells = program.cells
             if arrays is not None:
                 for i, x in arrays.items():

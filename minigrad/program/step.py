@@ -140,11 +140,15 @@ class CapturedStep(Generic[P, R]):
                                "return Tensors")
         return shape, [twin(x) for x in leaves]
 
-    def begun(self, steps: int, args: tuple[Any, ...], kwargs: dict[str, Any], index: Any = None) -> Callable[[], Any]:
-        """`repeat`, or `scan` by index, up to where the rest is native: what is returned does that, in any thread, and gives all results."""
+    def begun(self, steps: int, args: tuple[Any, ...], kwargs: dict[str, Any], index: Any = None) -> tuple[Callable[[], Any], bool]:
+        """`repeat`, or `scan` by index, up to where the rest is native.
+
+        Returns what does the rest, in any thread, and gives all results; and whether it draws random numbers.
+        """
         self._begin()
         structure, arrays = _taken_apart(args, kwargs)
-        return self._started(steps, structure, arrays, 0 if index is None else self._table(arrays, index))
+        rest = self._started(steps, structure, arrays, 0 if index is None else self._table(arrays, index))
+        return rest, any(r.program is not None and r.program.draws for known in self._replays.values() for r in known)
 
     def _many(self, steps: int, structure: Any, arrays: list[Array], by: int | Array | None) -> Any:
         """Record with the first steps where needed, replay the others, and stack the outputs."""

@@ -5,9 +5,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator, contextmanager
+from os.path import basename
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from minigrad.ops.op import Op, Plan
@@ -48,13 +49,14 @@ class Listener:
 class Mode:
     """The switches of one thread, as one object so that an op reads them through a single thread-local look-up."""
 
-    __slots__ = ("grad", "listener", "destination", "path")
+    __slots__ = ("grad", "listener", "destination", "path", "room")
 
     def __init__(self) -> None:
         self.grad = True
         self.listener: Listener | None = None
         self.destination: Handle | None = None  # a leaf's gradient slot that the next op with its spec writes into
         self.path = ""  # of the module that is running: for error texts, records and programs
+        self.room: Any = None  # where the programs of this thread, of which one runs at a time, work: bytes for each worker
 
 
 _PACKAGE = str(Path(__file__).parents[1])
@@ -65,7 +67,7 @@ def caller() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame is not None else ""
+    return sys.intern(f"{basename(frame.f_code.co_filename)}:{frame.f_lineno}") if frame is not None else ""
 
 
 class _PerThread(threading.local):

@@ -36,15 +36,47 @@ class Slab:
         self.elements, self.dtype, self.used = elements, dtype, 0
         self.data = aligned(elements, dtype)
         self.grad = aligned(elements, dtype)
+        self._let: dict[int, int] = {}  # offset -> end of what is in use
+        self._ended = False  # whether something is no longer in use
 
     def take(self, size: int) -> int | None:
-        """Offset of `size` new elements, or None if they do not fit."""
+        """Offset of `size` new elements behind all that are in use, or None if they do not fit."""
+        if self._ended:
+            self._ended, self.used = False, max(self._let.values(), default=0)
         lanes = CACHE_LINE // self.dtype.itemsize
         padded = -(-size // lanes) * lanes
         if self.used + padded > self.elements:
             return None
         offset, self.used = self.used, self.used + padded
+        self._let[offset] = self.used
+        for block in (self.data, self.grad):
+            block[offset + size:self.used] = 0
         return offset
+
+    def give_back(self, offset: int) -> None:
+        """What begins at the offset is not in use any more."""
+        self._let.pop(offset, None)
+        self._ended = True
+
+
+class Lease:
+    """The right to a place in a slab; the place is free again when no array on it is left, be it a view that outlived its model."""
+
+    def __init__(self, slab: Slab, offset: int) -> None:
+        self.slab, self.offset = slab, offset
+
+    def __del__(self) -> None:
+        self.slab.give_back(self.offset)
+
+    def array(self, block: Array, spec: Spec) -> Array:
+        """An array on this place of the slab's data or gradients; NumPy gives its views the array for a base, and that the lease."""
+        return np.asarray(_Window(self, int(block.ctypes.data) + self.offset * spec.dtype.itemsize, spec))
+
+
+class _Window:
+    def __init__(self, lease: Lease, address: int, spec: Spec) -> None:
+        self._lease = lease
+        self.__array_interface__ = {"data": (address, False), "shape": spec.shape, "typestr": spec.dtype.str, "version": 3}
 
 
 class Place(NamedTuple):
@@ -65,9 +97,9 @@ def allocate(spec: Spec) -> tuple[Any, Place]:
         slab = _current[spec.dtype] = Slab(max(SLAB_ELEMENTS, spec.size + CACHE_LINE), spec.dtype)
         offset = slab.take(spec.size)
         assert offset is not None
-    window = slice(offset, offset + spec.size)
-    handle = wrap(slab.data[window].reshape(spec.shape), spec)
-    handle.leaf = Leaf(wrap(slab.grad[window].reshape(spec.shape), spec))
+    lease = Lease(slab, offset)
+    handle = wrap(lease.array(slab.data, spec), spec)
+    handle.leaf = Leaf(wrap(lease.array(slab.grad, spec), spec))
     return handle, Place(slab, offset)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad import config
+from minigrad import config, display
 from minigrad.errors import CaptureError, DtypeError, GraphError, ShapeError
 from minigrad.ops import elementwise
 from minigrad.ops import shape as shapes
@@ -99,6 +99,11 @@ class Tensor(Arithmetic, Reductions, Shaping, Conversion):
         default = "" if self.dtype in (config.get_default_dtype(), config.int64) else f", dtype={self.dtype.name}"
         tail = f", grad_fn=<{self.record.op.name}>" if self.record else ", requires_grad=True" if self.requires_grad else ""
         return f"tensor({text}{default}{tail})"
+
+    def _repr_html_(self) -> str:
+        """A table of the values, rows and columns in the middle of many left out; for a notebook."""
+        rest = f", grad_fn=<{self.record.op.name}>" if self.record else ", requires_grad=True" if self.requires_grad else ""
+        return display.values(self.array, f"{self.spec!r}{rest}")
 
     def __len__(self) -> int:
         if not self.spec.shape:
