@@ -3,10 +3,13 @@ from __future__ import annotations
 
 from minigrad import autograd as autograd
 from minigrad import cuda as cuda
+from minigrad import data as data
 from minigrad import errors as errors
 from minigrad import func as func
 from minigrad import nn as nn
 from minigrad import optim as optim
+from minigrad import train as train
+from minigrad import utils as utils
 from minigrad.config import device as device
 from minigrad.config import float32 as float32
 from minigrad.config import float64 as float64
@@ -17,7 +20,7 @@ from minigrad.config import int64 as int64
 from minigrad.config import set_default_dtype as set_default_dtype
 from minigrad.config import set_num_threads as set_num_threads
 from minigrad.config import uint8 as uint8
-from minigrad.custom import op as op
+from minigrad.custom.declare import op as op
 from minigrad.dtypes import bool as bool
 from minigrad.dtypes import double as double
 from minigrad.dtypes import float as float
@@ -54,6 +57,8 @@ from minigrad.ops.compare import lt as lt
 from minigrad.ops.compare import ne as ne
 from minigrad.ops.compare import not_equal as not_equal
 from minigrad.ops.compare import where as where
+from minigrad.ops.division import floor_divide as floor_divide
+from minigrad.ops.division import remainder as remainder
 from minigrad.ops.elementwise import add as add
 from minigrad.ops.elementwise import div as div
 from minigrad.ops.elementwise import divide as divide
@@ -90,10 +95,10 @@ from minigrad.ops.maths import sqrt as sqrt
 from minigrad.ops.maths import square as square
 from minigrad.ops.maths import tan as tan
 from minigrad.ops.maths import trunc as trunc
-from minigrad.ops.matmul import matmul_nn as matmul  # noqa: F401  the name that NumPy and PyTorch give it
 from minigrad.ops.powers import pow as pow
 from minigrad.ops.powers import power as power
 from minigrad.program.many import run_many as run_many
+from minigrad.program.record import debug_print as debug_print
 from minigrad.program.step import capture as capture
 from minigrad.tape.arranging import atleast_2d as atleast_2d
 from minigrad.tape.arranging import broadcast_to as broadcast_to
@@ -136,6 +141,7 @@ from minigrad.tape.arranging import triu as triu
 from minigrad.tape.arranging import unbind as unbind
 from minigrad.tape.arranging import unsqueeze as unsqueeze
 from minigrad.tape.arranging import vstack as vstack
+from minigrad.tape.contraction import einsum as einsum
 from minigrad.tape.creation import arange as arange
 from minigrad.tape.creation import as_tensor as as_tensor
 from minigrad.tape.creation import empty as empty
@@ -155,12 +161,25 @@ from minigrad.tape.creation import randn_like as randn_like
 from minigrad.tape.creation import randperm as randperm
 from minigrad.tape.creation import zeros as zeros
 from minigrad.tape.creation import zeros_like as zeros_like
+from minigrad.tape.interop import from_dlpack as from_dlpack
 from minigrad.tape.mode import enable_grad as enable_grad
+from minigrad.tape.mode import inference_mode as inference_mode
+from minigrad.tape.mode import inference_mode as inference_mode
 from minigrad.tape.mode import is_grad_enabled as is_grad_enabled
 from minigrad.tape.mode import no_grad as no_grad
 from minigrad.tape.mode import set_grad_enabled as set_grad_enabled
+from minigrad.tape.products import bmm as bmm
+from minigrad.tape.products import dot as dot
+from minigrad.tape.products import inner as inner
+from minigrad.tape.products import matmul as matmul
+from minigrad.tape.products import mm as mm
+from minigrad.tape.products import mv as mv
+from minigrad.tape.products import outer as outer
+from minigrad.tape.products import tensordot as tensordot
+from minigrad.tape.products import vecdot as vecdot
 from minigrad.tape.random import bernoulli as bernoulli
 from minigrad.tape.random import manual_seed as manual_seed
+from minigrad.tape.random import random_key as random_key
 from minigrad.tape.random import random_normal as random_normal
 from minigrad.tape.random import random_uniform as random_uniform
 from minigrad.tape.reducing import all as all
@@ -182,5 +201,7 @@ from minigrad.tape.reducing import var as var
 from minigrad.tape.tensor import Tensor as Tensor
 from minigrad.tape.tensor import is_tensor as is_tensor
 from minigrad.tape.tensor import tensor as tensor
+from minigrad_kernels.random import random_at as random_at
+from minigrad_kernels.random import random_bits as random_bits
 
 __version__ = "0.1.0"

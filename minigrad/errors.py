@@ -71,4 +71,13 @@ class OpError(MinigradError, ValueError):
 
 
 class GradcheckError(MinigradError, AssertionError):
-    """An analytic gradient that differs from the numerical one."""
+    """An analytic gradient that differs from the numerical one; the attributes say where and by how much, as far as it is known."""
+
+    op: str | None = None  # the op whose rule is wrong, else the one that made the output
+    output: int | None = None
+    output_index: tuple[int, ...] | None = None
+    input: int | None = None
+    index: tuple[int, ...] | None = None
+    analytic: float | None = None
+    numeric: float | None = None
+    kink: bool = False

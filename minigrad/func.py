@@ -6,7 +6,7 @@ a graph only inside another of these functions, or if an argument requires gradi
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial, wraps
 from typing import Any
@@ -261,6 +261,35 @@ jacrev = jacobian
 def hessian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     """A function that gives the matrix of second derivatives of f, which has a scalar result: shape t + t for an argument of shape t."""
     return jacobian(grad(f, argnums), argnums)
+
+
+def functional_call(module: Any, values: Mapping[str, Any], args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+    """Call a Module with other Tensors in the place of the parameters and buffers that `values` names by their paths; the module stays as it is.
+
+    args: a tuple of arguments, or one that is not a tuple. A parameter with several paths is replaced at all of them. Raises KeyError for a path
+    that the module does not have and ShapeError for another shape.
+    """
+    places: dict[str, tuple[Any, str, Any]] = {}
+    for path, part in module.named_modules():
+        for name, x in (*part._parameters.items(), *part._buffers.items()):
+            if x is not None:
+                places[f"{path}.{name}" if path else name] = (part, name, x)
+    given: dict[int, Any] = {}
+    for path, value in values.items():
+        if path not in places:
+            raise KeyError(f"functional_call: {type(module).__name__} has no parameter or buffer {path!r}: it has {', '.join(places)}")
+        x = places[path][2]
+        if not isinstance(value, Handle) or value.spec.shape != x.spec.shape:
+            raise ShapeError(f"functional_call: {path} is {_described(value)}, expected a Tensor of shape {x.spec.shape}")
+        given[id(x)] = value
+    swapped = [(part.__dict__, name, x) for part, name, x in places.values() if id(x) in given]
+    try:
+        for attributes, name, x in swapped:
+            attributes[name] = given[id(x)]
+        return module(*(args if isinstance(args, tuple) else (args,)), **(kwargs or {}))
+    finally:
+        for attributes, name, x in swapped:
+            attributes[name] = x
 
 
 def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, ...]:

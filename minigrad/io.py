@@ -56,8 +56,10 @@ def load(path: str | os.PathLike[str], map_location: Any = None, weights_only: b
     if map_location is not None:
         config.device(map_location)
     with Path(path).open("rb") as file:
-        start = file.read(4)
-    arrays, metadata = (_read_npz if start[:2] == b"PK" else _read_safetensors)(path, start)
+        start = file.read(9)
+    # The length of safetensors' header comes first, in eight bytes: the lowest may be those that another format begins with.
+    is_safetensors = start[4:] == b"\0\0\0\0{"
+    arrays, metadata = (_read_npz if start[:2] == b"PK" and not is_safetensors else _read_safetensors)(path, start)
     text = metadata.get(STRUCTURE)
     if text is None and CHECKSUM not in metadata:
         return {name: tensor(values) for name, values in arrays.items()}
@@ -195,7 +197,7 @@ def _write_safetensors() -> Callable[[Path, Arrays, dict[str, str]], None]:
 
 
 def _read_safetensors(path: str | os.PathLike[str], start: bytes) -> tuple[Arrays, dict[str, str]]:
-    if start[:1] == b"\x80":
+    if start[:1] == b"\x80" and start[8:] != b"{":
         raise DamagedFileError(f"{path} is a pickle, which minigrad does not execute: save it with mg.save")
     try:
         from safetensors import SafetensorError, safe_open

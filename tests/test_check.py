@@ -30,7 +30,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     def forget() -> None:
         for op in touched:
-            for known in (op.keep, op._positions, op._rules):
+            for known in (op.keep, op._positions, op.ruled):
                 known.clear()
 
     yield replace

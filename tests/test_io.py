@@ -197,3 +197,17 @@ def test_without_safetensors_the_command_that_installs_it_is_named(tmp_path: Pat
             attempt()
     mg.save({"w": mg.ones(1)}, tmp_path / "y.npz")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x", "y.npz"]
+
+
+@pytest.mark.parametrize(("length", "start"), [(0x780, b"\x80\x07"), (0x4B50, b"PK")])
+def test_a_header_whose_length_reads_like_another_format_is_read(length: int, start: bytes, tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    path = tmp_path / "model.pth"
+
+    def saved(padding: int) -> bytes:
+        mg.save({"text": "x" * padding, "values": np.arange(3.0)}, path)
+        return path.read_bytes()[:8]
+
+    base = int.from_bytes(saved(0), "little")
+    assert any(saved(padding).startswith(start) for padding in range(length - base - 8, length - base + 9))
+    assert mg.load(path)["values"].tolist() == [0.0, 1.0, 2.0]

@@ -14,14 +14,14 @@ ROOT = Path(__file__).parents[1]
 # From the ground up. Rooms on one floor do not know each other; a room is one module or package, or several that know each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("minigrad_kernels",),
-    ("minigrad.errors minigrad.config minigrad.dtypes", "minigrad.cuda"),
+    ("minigrad.errors minigrad.config minigrad.dtypes", "minigrad.cuda", "minigrad.display"),
     ("minigrad.ops.spec",),
     ("minigrad.ops.op minigrad.ops.rules minigrad.ops.samples",),
     ("minigrad.ops",),
     ("minigrad.tape",),
     ("minigrad.check", "minigrad.func", "minigrad.program"),
     ("minigrad.autograd", "minigrad.custom", "minigrad.data", "minigrad.nn", "minigrad.optim"),
-    ("minigrad.health", "minigrad.io"),
+    ("minigrad.health", "minigrad.io", "minigrad.utils"),
     ("minigrad.train",),
     ("minigrad",),
     ("minigrad.lab", "minigrad.bench"),

@@ -6,6 +6,7 @@ tests/kernels/test_scalar.py derives them again.
 """
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -224,6 +225,14 @@ overload(pow, jit_options={**POLICY, "forceinline": True})(_overload_pow)  # typ
 overloaded.add(pow)
 
 
+def _overload_operator(x, y):
+    """`x ** y` beside a vector, but for the whole constants that `_vector` makes products of."""
+    return (lambda x, y: pow(x, y)) if isinstance(joined(x, y), Vector) else None
+
+
+overload(operator.pow, jit_options={**POLICY, "forceinline": True})(_overload_operator)  # type: ignore[typeddict-item]
+
+
 @inline
 def power_by_squaring(x, exponent):
     """x**exponent for a whole exponent from 1 on, a number: exact where the result fits, else within 1 ulp up to 64.
@@ -240,4 +249,4 @@ def power_by_squaring(x, exponent):
         if left > 0:
             square, square_low = multiplied(square, square_low, square, square_low)
     total = power + power_low
-    return select(total == total, total, power)  # what lies below an infinity is NaN
+    return select((total != total) | (power == 0.0), power, total)  # what lies below an infinity is NaN; a zero keeps its sign

@@ -190,8 +190,7 @@ class _Power(AbstractTemplate):
         x, y = args
         if isinstance(x, Vector) and isinstance(y, types.IntegerLiteral) and 0 <= y.literal_value <= 64:
             return signature(x, x, y)
-        vector = joined(x, y)
-        return signature(vector, vector, vector) if isinstance(vector, Vector) else None
+        return None  # other exponents: `_powers`
 
 
 @lower_builtin(operator.pow, Vector, types.IntegerLiteral)
@@ -205,11 +204,6 @@ def _whole_power(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         left >>= 1
         square = builder.fmul(square, square) if left else square
     return power
-
-
-@lower_builtin(operator.pow, Vector, Vector)
-def _power(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    return call_llvm(builder, "pow", args)
 
 
 _operator((operator.add, operator.iadd), 2, ir.IRBuilder.fadd, ir.IRBuilder.add)

@@ -77,7 +77,11 @@ def array_of(dtype: np.dtype[Any], ndim: int, layout: str) -> Any:
     def three(typingctx: Any, address: Any, m: Any, n: Any, o: Any, s: Any, t: Any, u: Any) -> Any:
         return kind(*[types.intp] * 7), codegen
 
-    return (one, two, three)[ndim - 1]
+    @intrinsic  # type: ignore[untyped-decorator]
+    def four(typingctx: Any, address: Any, m: Any, n: Any, o: Any, p: Any, s: Any, t: Any, u: Any, v: Any) -> Any:
+        return kind(*[types.intp] * 9), codegen
+
+    return (one, two, three, four)[ndim - 1]
 
 
 # ---- layouts -------------------------------------------------------------------------------------------------------------------

@@ -260,6 +260,39 @@ def linear(a, b, bias, out, scratch):
 
 
 @jit
+def _stack(outer, inner, m, k, n, a, a_outer, a_inner, b, b_outer, b_inner, out, out_row, out_outer, out_inner, scratch):
+    """outer x inner products, each with the bits of `matmul`; the steps from one matrix to the next are in elements, 0 where one serves all."""
+    size = element_bytes(out)
+    work = elements(scratch, out)
+    tiny = n * size <= VECTOR_BYTES and (k <= TINY_DEPTH or (k <= DEPTH and b.column == 1))
+    for p in range(outer):
+        for q in range(inner):
+            left = Matrix(offset(a.data, p * a_outer + q * a_inner), a.row, a.column)
+            right = Matrix(offset(b.data, p * b_outer + q * b_inner), b.row, b.column)
+            spot = offset(out, p * out_outer + q * out_inner)
+            if tiny:
+                _tiny(m, k, n, left, right, spot, out_row, spot, False, work)
+            else:
+                _product(m, k, n, left, right, spot, out_row, spot, np.intp(0), work)
+
+
+@jit
+def stack_columns(a, b, out, outer, inner, a_outer, a_inner, b_outer, b_inner, out_outer, out_inner, scratch):
+    """out[p, q] = a[p, q] @ b[p, q] for p < outer, q < inner; the arrays are the first of each, the steps to the others in elements."""
+    m, k, n = a.shape[0], a.shape[1], b.shape[1]
+    target = matrix(out)
+    _stack(outer, inner, m, k, n, matrix(a), a_outer, a_inner, matrix(b), b_outer, b_inner, target.data, target.row, out_outer, out_inner, scratch)
+
+
+@jit
+def stack_slices(a, b, out, inner, a_inner, b_inner, m, k, n, a_row, a_column, b_row, b_column, scratch):
+    """The same; row p of each array begins at p's first matrix, whose rows and columns are so many elements apart."""
+    left, right, target = matrix(a), matrix(b), matrix(out)
+    _stack(a.shape[0], inner, m, k, n, Matrix(left.data, a_row, a_column), left.row, a_inner, Matrix(right.data, b_row, b_column), right.row,
+           b_inner, target.data, n, target.row, m * n, scratch)
+
+
+@jit
 def fma_peak(n, seed):
     """Floating-point operations done by n rounds of fused multiply-adds on registers; `seed` (0 to 1) gives the dtype."""
     total, operations = fma_chains(n, seed)

@@ -48,6 +48,22 @@ def _stream(key):
 
 
 @jit
+def random_bits(key, index):
+    """64 random bits as an int64, for an array kernel of one's own: those at `index` (int) of the stream of `key` (int64 [2])."""
+    start, gamma = _stream(key)
+    return first(_mix(lane(start + (index + 1) * gamma)))
+
+
+@jit
+def random_at(key, index):
+    """A random float64 in [0, 1), for an array kernel of one's own: the number at `index` (int) of the stream of `key` (int64 [2]).
+
+    The number that `uniform` writes there in float64.
+    """
+    return first(unsigned_shift(lane(random_bits(key, index)), 11)) * 2.0 ** -53
+
+
+@jit
 def _begin(key, whole, part):
     """The generator's states for the first vector of `part`, and how far they move from one vector to the next."""
     start, gamma = _stream(key)

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from minigrad import display
+from minigrad.lab.gradient_flow import Flow
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -58,6 +61,20 @@ def speed_figure(rows: Sequence[Mapping[str, Any]], width: int, batch: int) -> F
     depths = sorted({row["depth"] for row in rows})
     axis.set_xticks(depths, map(str, depths))
     axis.minorticks_off()
+    grid(axis)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    return figure
+
+
+def layers_figure(flows: Mapping[str, Flow]) -> Figure:
+    """How large the gradient is that arrives at each layer, rms(dL/dh), a line for each of up to seven nets."""
+    figure = display.figure("layers_figure", 8.5, 3.8)
+    axis = figure.subplots()
+    for (name, flow), colour, marker in zip(flows.items(), display.PALETTE, display.MARKERS, strict=False):
+        values = np.ma.masked_less_equal(flow.rms_dh, 0.0)
+        axis.plot(range(1, len(values) + 1), values, color=colour, marker=marker, markersize=4, linewidth=1.5, label=name)
+    axis.set(xlabel="layer (1 is next to the input)", ylabel="gradient, rms(dL/dh) (dimensionless)", yscale="log")
+    layer_ticks(axis.xaxis, max(len(flow.rms_dh) for flow in flows.values()))
     grid(axis)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", frameon=False)
     return figure

@@ -205,7 +205,7 @@ class ParameterList(_Listed):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return ParameterList(list(self._parameters.values())[index])
-        return self._parameters[self._name_at(index)]
+        return self.__dict__[self._name_at(index)]  # what stands in for it in `func.functional_call`, too
 
     def extra_repr(self) -> str:
         return "\n".join(f"({name}): {p.spec!r}" for name, p in self._parameters.items() if isinstance(p, Tensor))

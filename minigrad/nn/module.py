@@ -11,7 +11,7 @@ from minigrad import config
 from minigrad.errors import DeviceError, DtypeError
 from minigrad.nn import around, state, tree
 from minigrad.nn.parameter import Parameter, retype
-from minigrad.nn.summary import Summary, summary
+from minigrad.nn.summary import Summary, layers_html, summary
 from minigrad.tape import live
 from minigrad.tape.conversion import dtype_of
 from minigrad.tape.creation import zeros
@@ -175,12 +175,11 @@ class Module:
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         mode = local.mode
         before = mode.path
-        path = self._path if self._placed == _places.value else self._find_path()
-        mode.path = path or before or type(self).__name__
+        mode.path = (self._path if self._placed == _places.value else self._find_path()) or before or type(self).__name__
         try:
-            if self._hooks is None:
-                return self.forward(*inputs, **options)
-            return self._hooks.call(self, inputs, options)
+            if self._hooks is not None:
+                return self._hooks.call(self, inputs, options)
+            return self.forward(*inputs, **options) if options else self.forward(*inputs)
         finally:
             mode.path = before
 
@@ -319,8 +318,8 @@ class Module:
     def to(self, *args: Any, device: Any = None, dtype: Any = None, non_blocking: bool = False) -> Self:
         """Parameters and floating-point buffers in another dtype; or the device "cpu", the only one there is; or as a Tensor's. Returns itself.
 
-        Parameters stay the same objects, their gradients are converted too; their memory is new. An optimiser's running averages are not
-        converted: make it afterwards. Raises DeviceError or DtypeError, before anything is changed.
+        Parameters stay the same objects, and their gradients, and what an optimiser keeps for them, are converted too; their memory is new.
+        Raises DeviceError or DtypeError, before anything is changed.
         """
         wanted = config.destination(args, device, dtype)
         if wanted is not None:
@@ -378,3 +377,7 @@ class Module:
 
     def __repr__(self) -> str:
         return tree.shown(self, Module.__repr__)
+
+    def _repr_html_(self) -> str:
+        """A table of the layers, for a notebook."""
+        return layers_html(self)

@@ -1,15 +1,15 @@
 """A model as a table: what each layer gives out, what it holds, and how large its values and their gradients are before training."""
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from html import escape
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from minigrad import config
+from minigrad import config, display
 from minigrad.errors import CaptureError, ShapeError
 from minigrad.nn.around import Hooks
 from minigrad.ops import reduce
@@ -19,7 +19,11 @@ from minigrad.tape.handle import Array
 from minigrad.tape.mode import caller, enable_grad, local
 from minigrad.tape.tensor import Tensor, seed, tensor
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 COLUMNS = ("layer", "type", "output shape", "parameters", "trainable", "rms(h)", "rms(dL/dh)")
+SHOWN: Final = 200  # layers of a deep net in a notebook, at its beginning and at its end together
 
 
 class Row(NamedTuple):
@@ -35,7 +39,7 @@ class Row(NamedTuple):
 
 
 class Summary:
-    """What `mg.summary` gives: a table when shown, `rows`, and the columns as arrays."""
+    """What `mg.summary` gives: a table when shown, `rows`, the columns as arrays, and `plot()` a picture."""
 
     def __init__(self, rows: Sequence[Row], loss: str) -> None:
         self.rows, self.loss = tuple(rows), loss
@@ -93,9 +97,23 @@ class Summary:
         return "\n".join([lines[0], rule, *lines[1:], rule, self._totals()])
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in COLUMNS)
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(x)}</td>" for x in line) + "</tr>" for line in self._cells())
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{html.escape(self._totals())}</p>"
+        return f"{display.table(COLUMNS, self._cells(), SHOWN)}<p>{escape(self._totals())}</p>"
+
+    def plot(self) -> Figure:
+        """How large outputs and gradients are, layer by layer, on a logarithmic scale; needs matplotlib."""
+        places = [i for i, row in enumerate(self.rows) if row.shape is not None]
+        if not places:
+            raise ValueError("this Summary has no layer that ran: there is nothing to plot")
+        figure = display.figure("Summary.plot", 9.0, 3.6)
+        panels = ((self.rms, "output, rms(h) (dimensionless)", display.BLUE, "o"),
+                  (self.grad_rms, "gradient there, rms(dL/dh) (dimensionless)", display.ORANGE, "s"))
+        for axis, (values, label, colour, marker) in zip(figure.subplots(1, 2), panels, strict=True):
+            values = np.ma.masked_invalid(np.ma.masked_less_equal(values[places], 0.0))
+            axis.plot(np.array(places) + 1, values, color=colour, marker=marker, markersize=4, linewidth=1.5)
+            axis.set(xlabel="layer (line of the table, 1 is next to the input)", ylabel=label, yscale="log" if values.count() else "linear")
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            display.grid(axis)
+        return figure
 
 
 def summary(model: Any, x: Any, loss: Callable[[Any], Tensor] | None = None) -> Summary:
@@ -124,6 +142,18 @@ def summary(model: Any, x: Any, loss: Callable[[Any], Tensor] | None = None) -> 
             found = gradients([value], seen, [seed(value, None)], retain_graph=False, create_graph=False)
         sizes = {id(h): _rms(g.array) for h, g in zip(seen, found, strict=False) if g is not None}
     return Summary(list(_rows(model, outputs, sizes)), "the sum of the output" if loss is None else getattr(loss, "__name__", repr(loss)))
+
+
+def layers_html(model: Any) -> str:
+    """The layers of a model as an HTML table: path, type, what its parentheses hold, and how many parameters of its own."""
+    rows, counted = [], set[int]()
+    for path, module in model.named_modules():
+        own = [p for p in module.parameters(recurse=False) if id(p) not in counted]
+        counted.update(map(id, own))
+        count = sum(p.numel() for p in own)
+        rows.append((path or "(model)", type(module).__name__, module.extra_repr(), f"{count:,}" if count else ""))
+    total = sum(p.numel() for p in model.parameters())
+    return f"{display.table(('layer', 'type', '', 'parameters'), rows, SHOWN)}<p>{total:,} parameters</p>"
 
 
 def _inputs(model: Any, x: Any) -> tuple[Any, ...]:

@@ -29,7 +29,7 @@ def _(g: Value, out: Value) -> Value:
     return relu_grad(g, out)
 
 
-@op(kernel=kernels.relu_grad, shape=rules.elementwise, samples=reals(0.1, 3, arity=2), flops=per_element(1))
+@op(kernel=kernels.relu_grad, shape=rules.elementwise, samples=reals(-3, 3, arity=2), flops=per_element(1))
 def relu_grad(grad: Value, y: Value) -> Value:
     """grad where y = relu(x) is positive, else 0."""
     return np.where(y.real > 0, grad, 0)
@@ -136,7 +136,8 @@ def _(g: Value, out: Value, min_val: float, max_val: float) -> Value:
     return hardtanh_grad(g, out, min_val=min_val, max_val=max_val)
 
 
-@op(kernel=kernels.hardtanh_grad, shape=rules.elementwise, samples=reals(-3, 3, arity=2), flops=per_element(2))
+@op(kernel=kernels.hardtanh_grad, shape=rules.elementwise, flops=per_element(2),
+    samples=several(reals(-3, 3, arity=2), reals(-3, 9, arity=2, min_val=0.0, max_val=6.0)))
 def hardtanh_grad(grad: Value, y: Value, *, min_val: float = -1.0, max_val: float = 1.0) -> Value:
     """grad where y = hardtanh(x) is between the limits, else 0."""
     return np.where((y.real > min_val) & (y.real < max_val), grad, 0)

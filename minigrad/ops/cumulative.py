@@ -32,7 +32,7 @@ def _running(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
 
 @op(kernel=Kinds(running_sum, running_count), shape=_running, flops=per_element(1),
     samples=several(shaped((3, 4, 5)), shaped((3, 4, 5), axis=0), shaped((3, 4, 5), axis=1, reverse=True), shaped((3, 4, 5), axis=-1),
-                    shaped((), axis=None), shaped((131,), axis=0, reverse=True), shaped((2, 0), axis=0), shaped((7, 67), axis=0)))
+                    shaped((), axis=None), shaped((131,), axis=0, reverse=True), shaped((2, 0), axis=0), shaped((7, 67), axis=0), shaped((1, 5))))
 def cumsum(x: Value, *, axis: int | None = None, reverse: bool = False) -> Value:
     """out[j] = x[0] + ... + x[j] along `axis` (the flattened array if None), or x[-1] + ... + x[j] if `reverse`.
 

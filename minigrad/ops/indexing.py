@@ -113,7 +113,7 @@ def _takes(rng: np.random.Generator) -> Iterator[Case]:
 
 def _places(rng: np.random.Generator) -> Iterator[Case]:
     for n, (x, index, rows, axis) in enumerate(_indexed(rng)):
-        yield (rows, index), {"shape": x.shape, "axis": axis, **({"skip": 2} if n == 1 else {})}
+        yield (rows, index), {"shape": x.shape, "axis": axis, **({"skip": int(index.flat[0]) % x.shape[axis]} if n in (1, 2) else {})}
 
 
 def _puts(rng: np.random.Generator) -> Iterator[Case]:
@@ -383,8 +383,8 @@ def _keeps(rng: np.random.Generator) -> Iterator[Case]:
 
 
 def _fills(rng: np.random.Generator) -> Iterator[Case]:
-    for arrays, _ in _masks(rng):
-        yield (*arrays, np.asarray(rng.uniform(-2, 2, ()))), {}
+    for n, (arrays, _) in enumerate(_masks(rng)):
+        yield (*arrays, np.asarray(rng.uniform(-2, 2, (1,) * (n == 1)))), {}
 
 
 @op(kernel=kernels.masked_fill, shape=_filled, samples=_fills, integers=("mask",))

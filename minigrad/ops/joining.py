@@ -56,6 +56,7 @@ def _samples(count: int) -> Any:
     def cases(rng: np.random.Generator) -> Iterator[Case]:
         yield tuple(rng.uniform(-2, 2, (1 + i % 3, 4)) for i in range(count)), {"axis": 0}
         yield tuple(rng.uniform(-2, 2, (2, i % 4, 3)) for i in range(count)), {"axis": -2}
+        yield tuple(rng.uniform(-2, 2, (1, 2, 1 + i % 3)) for i in range(count)), {"axis": -1}
 
     return cases
 

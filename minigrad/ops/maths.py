@@ -266,7 +266,7 @@ def _(g: Value, x: Value, y: Value) -> Value:
     return larger(g, x, y)
 
 
-@op(kernel=kernels.larger, shape=rules.elementwise, samples=shaped((3, 4), (4,), (3, 1)), flops=per_element(2))
+@op(kernel=kernels.larger, shape=rules.elementwise, samples=several(shaped((3, 4), (4,), (3, 1)), shaped((17,), (17,), (17,))), flops=per_element(2))
 def larger(grad: Value, x: Value, y: Value) -> Value:
     """grad where x > y, half of it where they are equal, else 0; all of it where one is NaN."""
     return np.where(x.real == y.real, 0.5 * grad, np.where(x.real < y.real, 0, grad))

@@ -151,21 +151,21 @@ def _(g: Value, grad: Value, x: Value, eps: float) -> Value:
 
 
 @op(kernel=Kernels(normalize.moments_columns, normalize_runs.moments_channels), shape=_batch,
-    samples=several(*(shaped(shape) for shape in SHAPES if math.prod(shape) > shape[1])), flops=per_element(4))
+    samples=several(*(shaped(shape) for shape in (*SHAPES, (2, 3)) if math.prod(shape) > shape[1])), flops=per_element(4))
 def batch_moments(x: Value) -> Value:
     """(2, channels): the mean of each channel, and its variance with one degree of freedom less than numbers."""
     axes = _channels(np.ndim(x))
     distance = centred(x, axes)
-    return np.stack([np.mean(x, axis=axes), np.sum(distance * distance, axis=axes) / (np.size(x) // np.shape(x)[1] - 1)])
+    return np.stack([np.mean(x, axis=axes), np.sum(distance * distance, axis=axes) / (np.size(x) // max(1, np.shape(x)[1]) - 1)])
 
 
 @batch_moments.vjp("x")
 def _(g: Value, x: Value, x_spec: Spec) -> Value:
     rank, channels = len(x_spec.shape), x_spec.shape[1:2]
-    numbers = x_spec.size // channels[0]
+    numbers = x_spec.size // max(1, channels[0])
     first, second = (_per_channel(take_range(g, start=i * channels[0], shape=channels), rank) for i in (0, 1))
     distance = sub(x, average(x, axis=_channels(rank), keepdims=True))
-    return add(mul(distance, scale(second, by=2 / (numbers - 1) if numbers > 1 else math.nan)), scale(first, by=1 / numbers))
+    return add(mul(distance, scale(second, by=2 / (numbers - 1) if numbers > 1 else math.nan)), scale(first, by=1 / max(1, numbers)))
 
 
 @op(kernel=Kernels(normalize.apply_columns, normalize_runs.apply_channels), shape=_batch,

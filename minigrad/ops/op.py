@@ -100,7 +100,7 @@ class Op:
         self.name = definition.__name__
         self.__name__ = self.name
         self.__doc__ = definition.__doc__
-        self.__module__ = definition.__module__
+        self.__module__, self.__qualname__ = definition.__module__, definition.__qualname__
         self.kernel = kernel
         self.shape = shape
         self.samples = samples
@@ -117,7 +117,8 @@ class Op:
         self.plans: dict[Any, Plan] = {}
         self.keep: dict[int, tuple[str, ...]] = {}
         self._positions: dict[int, tuple[int, ...]] = {}
-        self._rules: dict[int, tuple[tuple[int, Callable[..., Value], tuple[int, ...] | None], ...]] = {}
+        self.ruled: dict[int, tuple[tuple[int, Callable[..., Value], tuple[int, ...] | None], ...]] = {}
+        self._sources: dict[tuple[int, int], tuple[tuple[int, Any, Any], ...]] = {}
         self.differentiable = 0  # bit i: input i has a rule
 
     def vjp(self, wrt: str) -> Callable[[Callable[..., Value]], Callable[..., Value]]:
@@ -136,11 +137,15 @@ class Op:
                 raise OpError(f"{self.name}.vjp({wrt!r}): the rule takes g, then any of {', '.join(sorted(usable))}; got ({', '.join(names)})")
             self.vjps[self.inputs.index(wrt)] = Vjp(function, names[1:])
             self.differentiable |= 1 << self.inputs.index(wrt)
-            for known in (self.keep, self._positions, self._rules):
-                known.clear()
+            self.forget()
             return function
 
         return declare
+
+    def forget(self) -> None:
+        """Drop what was worked out from the rules: they are others now."""
+        for known in (self.keep, self._positions, self.ruled, self._sources):
+            known.clear()
 
     def kept(self, mask: int) -> tuple[str, ...]:
         """Names of the values that the rules of the inputs in `mask` (bit i = input i) need: what the tape keeps."""
@@ -160,12 +165,23 @@ class Op:
 
     def rules(self, mask: int) -> tuple[tuple[int, Callable[..., Value], tuple[int, ...] | None], ...]:
         """For each input in `mask`: its index, its rule, and where in the kept values the rule's arguments are (None: not all are kept)."""
-        found = self._rules.get(mask)
+        found = self.ruled.get(mask)
         if found is None:
             kept = self.kept(mask)
-            found = self._rules[mask] = tuple(
+            found = self.ruled[mask] = tuple(
                 (i, rule.function, tuple(map(kept.index, rule.wants)) if set(kept).issuperset(rule.wants) else None)
                 for i, rule in enumerate(self.vjps) if mask >> i & 1 and rule is not None)
+        return found
+
+    def sources(self, mask: int, i: int) -> tuple[tuple[int, Any, Any], ...]:
+        """Where the arguments of input i's rule are: (0, place in the kept values), (1, attribute, default), (2, place in the specs)."""
+        found = self._sources.get((mask, i))
+        if found is None:
+            rule = self.vjps[i]
+            assert rule is not None
+            found = self._sources[mask, i] = tuple(
+                (1, name, self.defaults[name]) if name in self.defaults else (2, self.inputs.index(name[:-5]), None) if name.endswith("_spec")
+                else (0, self.kept(mask).index(name), None) for name in rule.wants)
         return found
 
     def plan(self, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
@@ -192,6 +208,10 @@ class Op:
 
     def __call__(self, *inputs: Value, **attributes: Any) -> Any:
         return Op.apply(self, *inputs, **attributes)
+
+    def __reduce__(self) -> str:
+        """For copy and pickle: an op is its own copy, and is pickled as functions are, by the name of what its module holds."""
+        return self.__qualname__
 
     def __repr__(self) -> str:
         return f"<op {self.name}({', '.join([*self.inputs, *self.defaults])})>"

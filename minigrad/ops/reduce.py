@@ -54,6 +54,18 @@ def _(g: Value, x_spec: Spec, axis: Any) -> Value:
     return repeated(g, x_spec, axis)
 
 
+@op(kernel=kernels.sum_middle, shape=rules.over_rows, flops=per_element(1),
+    samples=several(shaped((3, 4)), shaped((67, 7)), shaped((1, 131)), shaped((5, 1)), shaped((0, 3))))
+def sum_rows(x: Value) -> Value:
+    """The sum over the rows of a matrix: `sum` along axis 0 for the bias of each layer, without attributes to look its plan up by."""
+    return np.sum(x, axis=0)
+
+
+@sum_rows.vjp("x")
+def _(g: Value, x_spec: Spec) -> Value:
+    return repeated(g, x_spec, 0)
+
+
 @op(kernel=kernels.mean_middle, shape=rules.reduction, samples=several(along_axes(), shaped((5000,)), shaped((0, 3), axis=1)), flops=per_element(1))
 def mean(x: Value, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Value:
     """The mean over `axis` (all axes if None); NaN of nothing."""

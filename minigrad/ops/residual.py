@@ -7,8 +7,8 @@ from minigrad.ops.samples import reals, several
 from minigrad_kernels import residual as kernels
 
 
-@op(kernel=kernels.residual, shape=rules.elementwise, samples=several(reals(-3, 3, arity=2), reals(-3, 3, arity=2, scale=0.25)),
-    flops=per_element(2))
+@op(kernel=kernels.residual, shape=rules.elementwise, flops=per_element(2),
+    samples=several(reals(-3, 3, arity=2), *(reals(-3, 3, arity=2, scale=scale) for scale in (0.25, 2.0, -1.0, 0.0))))
 def residual(x: Value, branch: Value, *, scale: float = 1.0) -> Value:
     """x + scale * branch, the product rounded before the sum: with scale 1 it is x + branch to the bit (He et al. 2016)."""
     return x + scale * branch

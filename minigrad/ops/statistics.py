@@ -12,6 +12,7 @@ from minigrad.errors import ShapeError
 from minigrad.ops import rules
 from minigrad.ops.elementwise import mul, neg, scale, sub
 from minigrad.ops.extrema import flattened
+from minigrad.ops.maths import sign
 from minigrad.ops.op import Attributes, Op, Plan, Step, Value, op, per_element
 from minigrad.ops.ranges import place_range, put_range, take_range
 from minigrad.ops.reduce import along_axes, mean, repeated, sum, with_axes
@@ -42,7 +43,8 @@ def _(g: Value, y: Value, out: Value) -> Value:
 
 # ---- products ---------------------------------------------------------------------------------------------------------------------
 @op(kernel=kernels.product, shape=partial(rules.reduction, gives=rules.counted), flops=per_element(1),
-    samples=several(along_axes(low=0.5, high=1.5), along_axes(), shaped((0, 3), axis=0), shaped((64,), low=0.5, high=1.5)))
+    samples=several(along_axes(low=0.5, high=1.5), along_axes(), shaped((0, 3), axis=0), shaped((64,), low=0.5, high=1.5), shaped((2, 3, 2), axis=1),
+                    shaped((2, 3, 2, 2, 3), low=0.5, high=1.5, axis=(0, 2, 4))))
 def prod(x: Value, *, axis: Axis = None, keepdims: bool = False) -> Value:
     """The product over `axis` (all axes if None); of whole numbers and truth values in int64. The gradient divides by nothing."""
     return np.prod(x, axis=axis, keepdims=keepdims)
@@ -206,10 +208,11 @@ def _absolute(x: Any) -> Any:
 
 
 def _norms(rng: np.random.Generator) -> Iterator[Case]:
-    for p in (2, 1, 3, 1.5, 0.5, -1, -2.5, math.inf, -math.inf, 0):
+    for p in (2, 1, 3, 1.5, 0.5, -1, -2, -2.5, math.inf, -math.inf, 0):
         for shape, axis in (((3, 4, 5), None), ((3, 4, 5), 0), ((3, 4, 5), -1), ((2, 3, 2, 3), (0, 2)), ((67,), 0), ((), None)):
             yield (rng.uniform(0.25, 3, shape) * rng.choice([-1.0, 1.0], shape),), {"p": p, "axis": axis, "keepdims": p == 2}
     yield (rng.normal(size=(0, 3)),), {"axis": 0}
+    yield (rng.normal(size=(3, 4)),), {"axis": 1}
     yield (rng.normal(size=(9, 70)) * 1e-3,), {"axis": 0, "p": 3}
 
 
@@ -220,7 +223,7 @@ def vector_norm(x: Value, *, p: float = 2.0, axis: Axis = None, keepdims: bool =
     p = inf and -inf are the largest and smallest |x|, p = 0 counts what is not 0. The gradient is 0 at 0.
     """
     flat, kept = flattened(_absolute(x), axis)
-    if p == 0:
+    if p == 0 or not flat.shape[-1]:
         found = 1.0 * np.sum(flat != 0, axis=-1)
     elif math.isinf(p):
         place = (np.argmax if p > 0 else np.argmin)(flat.real, axis=-1)
@@ -237,6 +240,8 @@ def _(g: Value, x: Value, out: Value, x_spec: Spec, p: float, axis: Any) -> Valu
         return mul(x, div_or_zero(upstream, total))
     if p == 0:
         return repeated(scale(g, by=0.0), x_spec, axis)
+    if p == 1:
+        return mul(sign(x), upstream)
     if math.isinf(p):
         signs = sign_at(x, total)
         return mul(signs, div_or_zero(upstream, sum(mul(signs, signs), axis=axis, keepdims=True)))

@@ -15,7 +15,7 @@ from minigrad.tape.handle import Handle, Leaf, clear_gradient, wrap
 from minigrad.tape.live import Numbers
 from minigrad.tape.mode import caller, enable_grad, local, no_grad
 from minigrad.tape.record import constant
-from minigrad.tape.slab import Segment, aligned
+from minigrad.tape.slab import Segment, aligned, moved
 from minigrad.tape.tensor import Tensor
 
 #: What PyTorch calls a hyper-parameter that is out of its range.
@@ -48,6 +48,7 @@ class Optimizer:
         self._moments: dict[tuple[str, int, int], Any] = {}
         self._mirrors: dict[tuple[str, int, int], tuple[Any, int]] = {}
         self._held: dict[tuple[str, int], Any] = {}  # by name and parameter: windows of the moments
+        self._moved = moved.value
         for one in given if isinstance(given[0], Mapping) else [{"params": given}]:
             self._add(one)
 
@@ -169,6 +170,7 @@ class Optimizer:
     # ---- what is kept for each parameter
     def moment(self, name: str, run: Segment, start: float = 0.0) -> Any:
         """A flat Tensor that mirrors the run, `start` at first, kept from step to step; runs that are cut anew find their old values."""
+        self.follow()
         first = run.leaves[0]
         key = (name, id(run.slab), run.offset) if run.slab is not None else (name, 0, id(first))
         found = self._moments.get(key)
@@ -176,12 +178,27 @@ class Optimizer:
             for p in run.leaves:
                 known = self._held.get((name, id(p)))
                 mine = self._held[name, id(p)] = self.kept(name, p)
-                if start and (known is None or known.address != mine.address):
-                    mine.array[...] = start
+                if known is None or known.address != mine.address:
+                    mine.array[...] = start  # the place may have been another parameter's
             if run.slab is not None:
                 self._moments[key] = self._part(name, run.slab, run.offset, run.data.spec)
             found = self._moments[key]
         return found
+
+    def follow(self) -> None:
+        """Take along what is kept for parameters that were given other memory, in another dtype."""
+        if self._moved == moved.value:
+            return
+        self._moved = moved.value
+        stale = [(name, p, held) for p in self._everything.parameters for name in self.keeps
+                 if (held := self._held.get((name, id(p)))) is not None]
+        values = [held.array.copy() for _, _, held in stale]  # an old place may be a new one of another parameter
+        for (name, p, held), array in zip(stale, values, strict=True):
+            mine = self.kept(name, p)
+            if mine.address != held.address:
+                mine.array[...] = array
+                mine.clock[0] += 1
+                self._held[name, id(p)] = mine
 
     def kept(self, name: str, p: Any) -> Any:
         """The part of the moment that is this parameter's, with its shape; zeros if there was none."""

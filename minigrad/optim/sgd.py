@@ -33,17 +33,19 @@ class SGD(Optimizer):
 
     def counts(self, numbers: Numbers) -> bool:
         """Only dampening, which spares the first gradient, has to know; velocities that are there already say that it is past."""
-        counted = bool(numbers["momentum"] and numbers["dampening"])
+        cells = numbers.tensor.array
+        counted = bool(cells[1] and cells[2])
         if counted and not numbers.tensor.array[numbers.age] and any((self.keeps[0], id(p)) in self._held for p in numbers["params"]):
             numbers.tensor.array[numbers.age] = 1.0
         return counted
 
     def update(self, run: Segment, numbers: Numbers) -> None:
         hyper = numbers.tensor
-        decays = bool(numbers["weight_decay"] or numbers["maximize"])
-        if not numbers["momentum"]:
+        _, momentum, dampening, decay, nesterov, maximize, _ = hyper.array.tolist()
+        decays = decay or maximize
+        if not momentum:
             (update.sgd_decayed_ if decays else update.sgd_)(run.data, run.grad, hyper)
             return
         velocity = self.moment("momentum_buffer", run)
-        plain = not (decays or numbers["dampening"] or numbers["nesterov"])
+        plain = not (decays or dampening or nesterov)
         (update.sgd_momentum_ if plain else update.sgd_dampened_)(run.data, run.grad, velocity, hyper)

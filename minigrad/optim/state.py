@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def of_parameter(optimizer: Optimizer, numbers: Numbers, p: Any) -> dict[str, Any]:
     """What is kept for one parameter, by name, as Tensors on the memory that steps write."""
+    optimizer.follow()
     kept = {name: found for name in optimizer.keeps
             if (found := optimizer._held.get((name, id(p)))) is not None and found.spec is p.spec}
     if kept and optimizer.counts(numbers):

@@ -53,6 +53,7 @@ class Program:
         self.units = [tuple([(i.step, i.source) for i in group]) for group in groups]
         self.draws = any(source.op is advance_ for unit in self.units for _, source in unit)  # moves the random state
         order = [_operands(group) for group in groups]
+        self.written = layout.written
         self.clocks = [x.clock for x in layout.written]  # versions of what it changes
         self.arena_bytes = arena_bytes(layout)
         if self.arena_bytes > TRIM_BYTES:

@@ -39,7 +39,7 @@ class Row(NamedTuple):
     @property
     def how(self) -> str:
         """In words, what is special about it."""
-        words = {"chained": self.chained, "computed again": self.again, "shared": self.shared, "all wait": self.waits}
+        words = {"chained": self.chained, "computed again": self.again, "shared": self.shared}
         return ", ".join(word for word, applies in words.items() if applies)
 
 
@@ -119,10 +119,13 @@ class Explanation:
         largest = sorted(ops, key=lambda op: totals[op], reverse=True)[:BARS]
         shown = [op for op in reversed(ops) if op in largest]
         picture = display.figure("Explanation.plot", 9.0, 1.4 + 0.26 * len(shown))
+        from matplotlib.ticker import EngFormatter
+
         panels = (("operations of a step (FLOP)", display.BLUE), ("memory read and written by a step (bytes)", display.ORANGE))
         for i, (axis, (label, colour)) in enumerate(zip(picture.subplots(1, 2, sharey=True), panels, strict=True)):
             axis.barh(shown, [totals[op][i] for op in shown], color=colour)
             axis.set(xlabel=label)
+            axis.xaxis.set_major_formatter(EngFormatter())
             display.grid(axis)
         picture.axes[0].set_ylabel("op, in the order of the step")
         return picture

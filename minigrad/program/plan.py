@@ -88,10 +88,10 @@ def lay_out(ran: list[Ran], slots: set[int], arguments: list[Operand], results: 
         target = commit if item.op.commit else compute
         written += [x.owner for x in (item.inputs[i] for i in item.op.mutates) if x.owner is not None]
         source = Source(item.op, item.path, item.line, tuple([x.spec.shape for x in item.inputs]), item.again)
+        sizes = [spec.nbytes for spec in (*[x.spec for x in item.inputs], *([item.out.spec] if item.out is not None else []), *item.plan.temps)]
         for step in item.plan.steps:
-            used = tuple([None if i == SCRATCH else operands[i] for i in step.operands])
-            nbytes = sum(s.nbytes for s in dict.fromkeys(used) if s is not None)
-            target.append(Instruction(step, used, source._replace(nbytes=nbytes)))
+            nbytes = sum(sizes[i] for i in set(step.operands) if i != SCRATCH)
+            target.append(Instruction(step, tuple([None if i == SCRATCH else operands[i] for i in step.operands]), source._replace(nbytes=nbytes)))
         if item.op.commit:
             late.append(item)
         elif late:

@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+
 from minigrad.errors import CaptureError
+from minigrad.ops import elementwise
 from minigrad.ops.op import Op, Plan
 from minigrad.ops.random import advance_, draw_key
 from minigrad.ops.spec import Spec
 from minigrad.tape.handle import Handle, Leaf, twin
-from minigrad.tape.mode import Listener, caller, local
+from minigrad.tape.mode import Listener, caller, local, no_grad
 from minigrad_kernels._host import CACHE_LINE
 
 
@@ -69,6 +72,7 @@ class Recorder(Listener):
         self.leaves: dict[int, Leaf] = {}  # whose slots these are
         self.draws: list[Handle] = []  # the random state, once for each key that was taken from it
         self.entry: dict[int, tuple[Leaf, bool]] = {}  # leaves whose gradient from before the step was looked at
+        self.shows: list[tuple[str, Operand]] = []  # what `debug_print` shows of a run, with its label
         self.arguments = [self._new(x) for x in arguments]
 
     def _new(self, x: Handle) -> Operand:
@@ -139,6 +143,15 @@ class Recorder(Listener):
         self.ran(draw_key, _planned(draw_key, state, ahead=len(self.draws)), (state,), key)
         self.draws.append(state)
 
+    def shown(self, label: str, x: Handle) -> None:
+        """Each run shows what `x`, of which nobody else knows, holds at its end."""
+        self.shows.append((label, self.operand(x)))
+
+    def signature(self) -> list[Any]:
+        """What a replay would do, comparable between two recordings: ops, plans, and where each operand comes from."""
+        ran = [(item.op.name, item.plan.key, tuple([x.address for x in item.inputs]), item.out and item.out.address) for item in self.items]
+        return [*ran, *[(label, x.address) for label, x in self.shows]]
+
     def finished(self) -> None:
         """The step has returned. All of its draws are committed at once."""
         for state in self.draws[-1:]:
@@ -159,11 +172,6 @@ def _planned(op: Op, state: Handle, **attributes: Any) -> Plan:
     return op.plans.get(key) or op.remember(key, op.plan((state.spec,), attributes))
 
 
-def signature(ran: list[Ran]) -> list[Any]:
-    """What a replay would do, comparable between two recordings: ops, plans, and where each operand comes from."""
-    return [(item.op.name, item.plan.key, tuple([x.address for x in item.inputs]), item.out and item.out.address) for item in ran]
-
-
 def difference(before: list[Any], now: list[Any], recorder: Recorder) -> str:
     """Where the second recording departs from the first, in words."""
     at = next((i for i, (a, b) in enumerate(zip(before, now, strict=False)) if a != b), min(len(before), len(now)))
@@ -171,3 +179,22 @@ def difference(before: list[Any], now: list[Any], recorder: Recorder) -> str:
     what = f"{item.op.name}{f' in {item.path}' if item.path else ''} at {item.line}" if item else "an op"
     return (f"the step did something else when it was run again, first at op {at}: {what}. A captured step must do the same each time: "
             "pass a number that changes as an array, np.float32(x), and make Tensors from arguments, not inside")
+
+
+def debug_print(input: Any, label: str = "") -> None:
+    """Print a Tensor's values, also inside a captured step, where each run prints it: after the step, or after all steps of `repeat` and `scan`."""
+    recorder = local.mode.listener
+    if not isinstance(input, Handle):
+        raise TypeError(f"debug_print shows Tensors, got a {type(input).__name__}: a plain print shows other things, in a captured step while recording")
+    display(label, input.array)
+    if isinstance(recorder, Recorder):
+        mode = local.mode
+        before, mode.destination = mode.destination, None
+        with no_grad():
+            recorder.shown(label, elementwise.clone(input))  # type: ignore[arg-type]
+        mode.destination = before
+
+
+def display(label: str, values: Any) -> None:
+    """What `debug_print` prints."""
+    print(f"{label}: " if label else "", np.array2string(values, separator=", ", threshold=200), sep="")

@@ -18,7 +18,7 @@ from minigrad.program.encode import Program, arena_bytes
 from minigrad.program.fuse import fuse
 from minigrad.program.plan import Layout, lay_out
 from minigrad.program.recompute import recompute
-from minigrad.program.record import Operand, Ran, Recorder, difference, signature
+from minigrad.program.record import Operand, Ran, Recorder, difference, display
 from minigrad.tape import handle as handles
 from minigrad.tape import journal, live
 from minigrad.tape.handle import Array, Handle, Leaf, address_of, empty
@@ -51,15 +51,18 @@ class Replay:
     It is recorded until two recordings agree, then it is a program.
     """
 
-    def __init__(self, name: str, specs: list[Spec], budget: int | None = None) -> None:
+    def __init__(self, name: str, specs: list[Spec], budget: int | None = None, audited: bool = False) -> None:
         self.name = name
         self.specs = specs
         self.budget = budget  # bytes that the arena may take
+        self.audited = audited  # whether what was recorded is kept, for comparing
         self.runs = 0
         self.program: Program | None = None
         self.changes = -1  # live.counter at the end of the last recording
         self.gradients = -1  # live.gradients when the leaves were last looked at
         self.structure: Any = None  # of the results
+        self.shows: list[str] = []  # labels of what `debug_print` shows of a run, which stands behind the results
+        self.leaves: list[Leaf] = []  # whose gradients a run looks at or writes
         self._lines: list[Any] | None = None  # what the last recording did, until there is a program
         self._digest = 0  # a hash of it, and of the structure
         self._recorder: Recorder | None = None  # alive until the next one, so that one address means one array in both
@@ -99,7 +102,7 @@ class Replay:
 
         Raises CaptureError if they differ although nothing that a step may depend on has changed in between.
         """
-        lines = signature(recorder.items)
+        lines = recorder.signature()
         digest = hash((tuple(lines), structure))
         if self._lines is not None and digest != self._digest and self.changes == changes:
             raise CaptureError(difference(self._lines, lines, recorder))
@@ -111,18 +114,31 @@ class Replay:
             self.program = None
             recorder.items.clear()
             return
-        self._lines = self._recorder = None
+        self._recorder = None
+        if not self.audited:
+            self._lines = None
         if self.program is not None:
+            recorder.items.clear()
             return  # something else had changed
-        self.program = self._program(fuse(recorder.items), recorder, outputs)
+        self.program = self._program(fuse(recorder.items, outputs), recorder, outputs)
         self.gradients = -1
         leaves = {**recorder.leaves, **recorder.fresh}
         self._exit = [(leaf, leaf.present) for leaf in leaves.values()]
+        self.leaves, self.shows = list(leaves.values()), [label for label, _ in recorder.shows]
         self._settles = all(leaf.present is there for leaf, there in self._entry.values())
         self._fresh = frozenset(recorder.fresh)
         self.prepare = partial(_prepare, dict(recorder.prepare)) if recorder.prepare else None
         self.at_once = max(1, live.HORIZON // max(recorder.prepare.values())) if recorder.prepare else sys.maxsize
         self.clocks = list({id(clock): clock for clock in (*recorder.clocks, *self.program.clocks)}.values())
+
+    def deviation(self, recorder: Recorder) -> str | None:
+        """Where this recording departs from the one that the program was made of, in words; None if it does not."""
+        lines = recorder.signature()
+        return difference(self._lines or [], lines, recorder) if lines != self._lines else None
+
+    def forget(self) -> None:
+        """Record anew."""
+        self.program, self.runs, self._lines = None, 0, None
 
     def _program(self, ran: list[Ran], recorder: Recorder, outputs: list[Operand]) -> Program:
         """What ran, as a program whose arena is within the budget."""
@@ -158,6 +174,15 @@ class Replay:
                 cells[at + 1] = spec.nbytes
                 outs.append(out)
             self._run(program, steps or 1)
+        return self.given(outs, steps)
+
+    def given(self, outs: list[Any], steps: int | None = None) -> Any:
+        """The results of a run in their structure; what else stands behind them is printed, step by step."""
+        if self.shows:
+            shown = outs[len(outs) - len(self.shows):]
+            for step in range(steps or 1):
+                for label, x in zip(self.shows, shown, strict=True):
+                    display(label, x.array if steps is None else x.array[step])
         return build(self.structure, partial(next, iter(outs)))
 
     @contextmanager
@@ -222,7 +247,7 @@ class Flat:
         self._replay, self._program = replay, replay.program
         self._arguments = self._program.arguments
         self._grad = local.mode.grad
-        self._single = replay.structure == TENSOR
+        self._single = replay.structure == TENSOR and not replay.shows
         self._specs = replay.specs
         self._tensors = [kind == TENSOR for kind in kinds(structure)]
         self._seen: list[Any] = [None] * len(replay.specs)  # the array whose address the program's words hold
@@ -275,7 +300,7 @@ class Flat:
             _replays.value += 1
         finally:
             replay.busy.release()
-        return outs[0] if self._single else build(replay.structure, partial(next, iter(outs)))
+        return outs[0] if self._single else replay.given(outs)
 
 
 NOT_TAKEN: Final = object()

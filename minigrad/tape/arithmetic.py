@@ -7,8 +7,9 @@ import numpy as np
 
 from minigrad import config
 from minigrad.errors import DtypeError
-from minigrad.ops import compare, elementwise, maths, matmul, powers
+from minigrad.ops import compare, division, elementwise, maths, powers
 from minigrad.ops.shape import cast
+from minigrad.tape import products
 from minigrad.tape.elementary import Elementary
 from minigrad.tape.handle import Handle
 from minigrad.tape.inplace import overwrite
@@ -71,6 +72,22 @@ class Arithmetic(Elementary):
 
     div = divide = true_divide = __truediv__
 
+    def __floordiv__(self, other: Any) -> Tensor:
+        return division.floor_divide(self, other)  # type: ignore[no-any-return]
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return division.floor_divide(other, self)  # type: ignore[no-any-return]
+
+    floor_divide = __floordiv__
+
+    def __mod__(self, other: Any) -> Tensor:
+        return division.remainder(self, other)  # type: ignore[no-any-return]
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return division.remainder(other, self)  # type: ignore[no-any-return]
+
+    remainder = __mod__
+
     def __pow__(self, other: Any) -> Tensor:
         return powers.power(self, other)  # type: ignore[no-any-return]
 
@@ -84,10 +101,18 @@ class Arithmetic(Elementary):
         return self
 
     def __matmul__(self, other: Any) -> Tensor:
-        return matmul.matmul_nn(self, other)  # type: ignore[no-any-return]
+        return products.matmul(self, other)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return matmul.matmul_nn(other, self)  # type: ignore[no-any-return]
+        return products.matmul(other, self)
+
+    matmul = __matmul__
+    mm = products.mm
+    bmm = products.bmm
+    mv = products.mv
+    dot = products.dot
+    inner = products.inner
+    outer = products.outer
 
     def __iadd__(self, other: Any) -> Self:
         return overwrite(self, "add_", lambda: elementwise.add(self, other))  # type: ignore[no-any-return]

@@ -48,8 +48,9 @@ def _kept(record: Record, create_graph: bool) -> Sequence[Handle]:
     for value, version, position in zip(kept, record.versions, record.op.positions(record.mask), strict=True):
         if value.clock[0] != version:
             name = "out" if position < 0 else record.op.inputs[position]
+            by = f", by {value.clock[1]}" if value.clock[2:] == value.clock[:1] else ""
             raise SavedValueError(f"{record.name}: the backward needs {name} ({value.spec!r}) as it was, but it was modified by an inplace "
-                                  f"operation since (version {value.clock[0]}, expected {version}): run backward before changing it")
+                                  f"operation since (version {value.clock[0]}, expected {version}){by}: run backward before changing it")
     if not create_graph:
         return kept
     linked = list(kept)
@@ -62,18 +63,9 @@ def _kept(record: Record, create_graph: bool) -> Sequence[Handle]:
 
 def _arguments(record: Record, i: int, kept: Sequence[Handle]) -> list[Any]:
     """What the rule of input i is called with, beside g."""
-    op = record.op
-    rule = op.vjps[i]
-    assert rule is not None
-    values: list[Any] = []
-    for name in rule.wants:
-        if name in op.defaults:
-            values.append(record.attributes.get(name, op.defaults[name]))
-        elif name.endswith("_spec"):
-            values.append(record.specs[op.inputs.index(name[:-5])])
-        else:
-            values.append(kept[op.kept(record.mask).index(name)])
-    return values
+    attributes, specs = record.attributes, record.specs
+    return [kept[key] if kind == 0 else attributes.get(key, default) if kind == 1 else specs[key]
+            for kind, key, default in record.op.sources(record.mask, i)]
 
 
 def unbroadcast(g: Any, shape: Shape) -> Any:
@@ -138,6 +130,7 @@ def sweep(roots: dict[Record, Any], *, retain_graph: bool, create_graph: bool, l
     late: dict[Handle, Any] = {}  # of leaves with hooks, which see the whole gradient of a pass
     mode = local.mode
     to_slots = wanted is None and not create_graph
+    hooked = hooks.registered
     for root, gradient in roots.items():
         root.grad = gradient
     try:
@@ -146,7 +139,7 @@ def sweep(roots: dict[Record, Any], *, retain_graph: bool, create_graph: bool, l
                 g, record.grad = record.grad, None
                 if g is None:
                     continue
-                if hooks.registered and hasattr(record, "hooks"):
+                if hooked and hasattr(record, "hooks"):
                     g = hooks.run(record.hooks, g)
                 if wanted is not None and record in wanted:
                     found[record] = g
@@ -155,13 +148,15 @@ def sweep(roots: dict[Record, Any], *, retain_graph: bool, create_graph: bool, l
                 kept: Any = record.kept
                 if create_graph or kept is None or [x.clock[0] for x in kept] != record.versions:
                     kept = _kept(record, create_graph)
-                specs = record.specs
-                for i, rule, positions in record.op.rules(record.mask):
-                    parent = record.parents[i]
+                op, mask, specs, parents = record.op, record.mask, record.specs, record.parents
+                for i, rule, positions in op.ruled.get(mask) or op.rules(mask):
+                    # Written out for what nearly every rule is: half of what a rule costs in Python is spent here.
+                    parent: Any = parents[i]
                     if parent is None or (useful is not None and parent not in useful):
                         continue
+                    inner = type(parent) is Record
                     slot = None
-                    if to_slots and not isinstance(parent, Record):
+                    if to_slots and not inner:
                         own = parent.leaf
                         if own is None or own.slot is None or own.hooks or mode.listener is not None or handed:
                             if not (own is not None and own.hooks) and not leaf_of(parent).present:
@@ -172,24 +167,26 @@ def sweep(roots: dict[Record, Any], *, retain_graph: bool, create_graph: bool, l
                             own.linked = None
                     if positions is None:
                         given = rule(g, *_arguments(record, i, kept))
-                    elif len(positions) == 1:
-                        given = rule(g, kept[positions[0]])
+                    elif not positions:
+                        given = rule(g)
                     else:
-                        given = rule(g, *[kept[p] for p in positions])
+                        given = rule(g, kept[positions[0]]) if len(positions) == 1 else rule(g, *[kept[p] for p in positions])
+                    if given is None:  # a Function's word for no gradient
+                        mode.destination = None
+                        continue
                     if given.spec is not specs[i] and given.spec.shape != specs[i].shape:
                         given = unbroadcast(given, specs[i].shape)
+                    if inner:
+                        before = parent.grad
+                        parent.grad = given if before is None else elementwise.add(before, given)
+                        continue
                     mode.destination = None
                     if given is slot:
-                        parent.leaf.present = True  # type: ignore[union-attr]
-                    elif not isinstance(parent, Record):
-                        if parent.leaf is not None and parent.leaf.hooks:
-                            late[parent] = elementwise.add(late[parent], given) if parent in late else given
-                        else:
-                            leaf(parent, given)
-                    elif parent.grad is None:
-                        parent.grad = given
+                        parent.leaf.present = True
+                    elif parent.leaf is not None and parent.leaf.hooks:
+                        late[parent] = elementwise.add(late[parent], given) if parent in late else given
                     else:
-                        parent.grad = elementwise.add(parent.grad, given)
+                        leaf(parent, given)
                 if not retain_graph:
                     record.kept, record.parents = None, ()
             for handle, g in late.items():
@@ -212,17 +209,26 @@ def _leading_to(order: list[Record], wanted: set[Any]) -> set[Any]:
     return useful
 
 
-def backward(root: Handle, gradient: Any, *, retain_graph: bool, create_graph: bool) -> None:
-    """Add the gradient of `root` to every leaf it was made from."""
-    send_back([root], [gradient], retain_graph=retain_graph, create_graph=create_graph)
-
-
-def send_back(outputs: Sequence[Handle], seeds: Sequence[Any], *, retain_graph: bool, create_graph: bool) -> None:
-    """Add the gradients of several outputs, together, to every leaf that they were made from."""
-    for output in outputs:
+def require_graph(outputs: Sequence[Handle]) -> None:
+    """Raise GraphError for an output that no gradient flows through."""
+    for i, output in enumerate(outputs):
         if not output.needs_grad:
-            raise GraphError("element 0 of tensors does not require grad and does not have a grad_fn: "
+            raise GraphError(f"element {i} of tensors does not require grad and does not have a grad_fn: "
                              "nothing that it was made from has requires_grad=True, or it was made under no_grad()")
+
+
+def send_back(outputs: Sequence[Handle], seeds: Sequence[Any], *, retain_graph: bool, create_graph: bool,
+              inputs: Sequence[Handle] | None = None) -> None:
+    """Add the gradients of several outputs, together, to every leaf that they were made from, or to `inputs` alone."""
+    require_graph(outputs)
+    if inputs is not None:
+        if not inputs:
+            raise GraphError("backward: inputs is empty: leave it out to send the gradient to every leaf")
+        for x, g in zip(inputs, gradients(outputs, inputs, seeds, retain_graph=retain_graph, create_graph=create_graph), strict=True):
+            if g is not None:
+                add_up(x, g, create_graph)
+        live.gradients.value += 1
+        return
     take = keep_graph if create_graph else accumulate
     roots: dict[Record, Any] = {}
     for output, seed in zip(outputs, seeds, strict=True):
@@ -238,14 +244,14 @@ def send_back(outputs: Sequence[Handle], seeds: Sequence[Any], *, retain_graph: 
 
 
 def add_up(handle: Handle, g: Any, create_graph: bool) -> None:
-    """Add a gradient to a result's `.grad`, which lives as long as the result, or to a leaf's."""
+    """Add a gradient, which nobody else holds, to a result's `.grad`, which lives as long as the result, or to a leaf's."""
     if handle.record is None:
         (keep_graph if create_graph else accumulate)(handle, g)
         return
     if handle.leaf is None:
         handle.leaf = Leaf()
     leaf = handle.leaf
-    leaf.linked = elementwise.clone(g) if leaf.linked is None else elementwise.add(leaf.linked, g)
+    leaf.linked = g if leaf.linked is None else elementwise.add(leaf.linked, g)
     leaf.present = True
 
 
@@ -270,7 +276,9 @@ def gradients(outputs: Sequence[Handle], inputs: Sequence[Handle], seeds: Sequen
             for place, g in sweep(roots, retain_graph=retain_graph, create_graph=create_graph, leaf=take, wanted=set(places)).found.items():
                 take(place, g)
     with GradMode(create_graph):
+        taken = {seed.address for seed in seeds}  # nobody else may hold what was given, or another input's gradient
         for place, g in sums.items():
-            if any(g is seed for seed in seeds):  # nobody else may hold what was given, or what is shared
+            if g.address in taken:
                 sums[place] = elementwise.clone(g)
+            taken.add(g.address)
     return [sums.get(place) for place in places]

@@ -1,7 +1,7 @@
 """Tensors from sizes, ranges and random numbers.
 
 Inside a captured step, constant ones are filled anew at each replay, so that they may be written in place. What is drawn would be drawn
-once only, and raises CaptureError.
+once only, and raises CaptureError. `device` may be "cpu", the only one there is.
 """
 from __future__ import annotations
 
@@ -62,12 +62,16 @@ def _made(make: Callable[..., Array], arguments: tuple[Any, ...], dtype: np.dtyp
         return _marked(elementwise.clone(_table(make, arguments, dtype)), requires_grad)
 
 
-def _floating(dtype: Any) -> np.dtype[Any]:
+def _floating(dtype: Any, device: Any) -> np.dtype[Any]:
+    if device is not None:
+        config.device(device)
     return config.get_default_dtype() if dtype is None else dtype_of(dtype)
 
 
-def _guess(dtype: Any, *values: Any) -> np.dtype[Any]:
+def _guess(dtype: Any, device: Any, *values: Any) -> np.dtype[Any]:
     """The dtype that was given; else int64 for whole numbers, bool for truth values, and the default dtype."""
+    if device is not None:
+        config.device(device)
     if dtype is not None:
         return dtype_of(dtype)
     if all(isinstance(v, bool) for v in values):
@@ -76,64 +80,66 @@ def _guess(dtype: Any, *values: Any) -> np.dtype[Any]:
 
 
 # ---- constants --------------------------------------------------------------------------------------------------------------------
-def zeros(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros(*shape: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """Zeros of a shape, in the default dtype unless given."""
-    return _whole(sizes(shape), 0, _floating(dtype), requires_grad)
+    return _whole(sizes(shape), 0, _floating(dtype, device), requires_grad)
 
 
-def ones(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def ones(*shape: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """Ones of a shape, in the default dtype unless given."""
-    return _whole(sizes(shape), 1, _floating(dtype), requires_grad)
+    return _whole(sizes(shape), 1, _floating(dtype, device), requires_grad)
 
 
-def full(shape: Any, fill_value: float, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def full(shape: Any, fill_value: float, *, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """A shape full of one number; whole numbers give int64, truth values bool, others the default dtype unless given."""
-    return _whole(sizes((shape,)), fill_value, _guess(dtype, fill_value), requires_grad)
+    return _whole(sizes((shape,)), fill_value, _guess(dtype, device, fill_value), requires_grad)
 
 
-def empty(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def empty(*shape: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """A shape for values to come. It holds zeros, so that forgotten elements are the same in every run."""
-    return zeros(*shape, dtype=dtype, requires_grad=requires_grad)
+    return zeros(*shape, dtype=dtype, requires_grad=requires_grad, device=device)
 
 
-def zeros_like(other: Handle, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros_like(other: Handle, *, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """Zeros with the shape and dtype of another Tensor."""
-    return _whole(other.spec.shape, 0, _of(other, dtype), requires_grad)
+    return _whole(other.spec.shape, 0, _of(other, dtype, device), requires_grad)
 
 
-def ones_like(other: Handle, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def ones_like(other: Handle, *, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """Ones with the shape and dtype of another Tensor."""
-    return _whole(other.spec.shape, 1, _of(other, dtype), requires_grad)
+    return _whole(other.spec.shape, 1, _of(other, dtype, device), requires_grad)
 
 
-def full_like(other: Handle, fill_value: float, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def full_like(other: Handle, fill_value: float, *, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """One number with the shape and dtype of another Tensor."""
-    return _whole(other.spec.shape, fill_value, _of(other, dtype), requires_grad)
+    return _whole(other.spec.shape, fill_value, _of(other, dtype, device), requires_grad)
 
 
-def empty_like(other: Handle, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def empty_like(other: Handle, *, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """As `empty`, with the shape and dtype of another Tensor."""
-    return zeros_like(other, dtype=dtype, requires_grad=requires_grad)
+    return zeros_like(other, dtype=dtype, requires_grad=requires_grad, device=device)
 
 
-def _of(other: Handle, dtype: Any) -> np.dtype[Any]:
+def _of(other: Handle, dtype: Any, device: Any) -> np.dtype[Any]:
+    if device is not None:
+        config.device(device)
     return other.spec.dtype if dtype is None else dtype_of(dtype)
 
 
-def eye(n: int, m: int | None = None, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def eye(n: int, m: int | None = None, *, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """A matrix (n, m), m = n unless given, with ones on its diagonal."""
-    return _made(np.eye, (operator.index(n), operator.index(n if m is None else m)), _floating(dtype), requires_grad)
+    return _made(np.eye, (operator.index(n), operator.index(n if m is None else m)), _floating(dtype, device), requires_grad)
 
 
-def arange(start: float, end: float | None = None, step: float = 1, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def arange(start: float, end: float | None = None, step: float = 1, *, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """Numbers from `start` (0 if only one is given) up to, not including, `end`; int64 for whole numbers, else the default dtype."""
     first, last = (0, start) if end is None else (start, end)
-    return _made(np.arange, (first, last, step), _guess(dtype, first, last, step), requires_grad)
+    return _made(np.arange, (first, last, step), _guess(dtype, device, first, last, step), requires_grad)
 
 
-def linspace(start: float, end: float, steps: int, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def linspace(start: float, end: float, steps: int, *, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """`steps` numbers from `start` to `end`, both included, evenly spaced."""
-    return _made(np.linspace, (float(start), float(end), operator.index(steps)), _floating(dtype), requires_grad)
+    return _made(np.linspace, (float(start), float(end), operator.index(steps)), _floating(dtype, device), requires_grad)
 
 
 # ---- random numbers -----------------------------------------------------------------------------------------------------------------
@@ -144,35 +150,35 @@ def _drawn(draw: Callable[[np.random.Generator], Any], dtype: np.dtype[Any], req
     return tensor(np.asarray(draw(config.generator())).astype(dtype), requires_grad=requires_grad)
 
 
-def rand(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def rand(*shape: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """Uniform random numbers in [0, 1); `mg.manual_seed` starts them."""
-    return _drawn(lambda rng: rng.random(sizes(shape)), _floating(dtype), requires_grad)
+    return _drawn(lambda rng: rng.random(sizes(shape)), _floating(dtype, device), requires_grad)
 
 
-def randn(*shape: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def randn(*shape: Any, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """Normal random numbers with mean 0 and deviation 1; `mg.manual_seed` starts them."""
-    return _drawn(lambda rng: rng.standard_normal(sizes(shape)), _floating(dtype), requires_grad)
+    return _drawn(lambda rng: rng.standard_normal(sizes(shape)), _floating(dtype, device), requires_grad)
 
 
-def rand_like(other: Handle, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def rand_like(other: Handle, *, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """As `rand`, with the shape and dtype of another Tensor."""
-    return rand(other.spec.shape, dtype=_of(other, dtype), requires_grad=requires_grad)
+    return rand(other.spec.shape, dtype=_of(other, dtype, device), requires_grad=requires_grad)
 
 
-def randn_like(other: Handle, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def randn_like(other: Handle, *, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """As `randn`, with the shape and dtype of another Tensor."""
-    return randn(other.spec.shape, dtype=_of(other, dtype), requires_grad=requires_grad)
+    return randn(other.spec.shape, dtype=_of(other, dtype, device), requires_grad=requires_grad)
 
 
-def randint(low: int, high: Any, size: Any = None, *, dtype: Any = None) -> Tensor:
+def randint(low: int, high: Any, size: Any = None, *, dtype: Any = None, device: Any = None) -> Tensor:
     """Random whole numbers from `low` up to, not including, `high`, of shape `size`; randint(high, size) starts at 0. int64 unless given."""
     first, last, shape = (0, low, high) if size is None else (low, high, size)
-    return _drawn(lambda rng: rng.integers(first, last, sizes((shape,))), config.int64 if dtype is None else dtype_of(dtype), False)
+    return _drawn(lambda rng: rng.integers(first, last, sizes((shape,))), _guess(dtype, device, 0), False)
 
 
-def randperm(n: int, *, dtype: Any = None) -> Tensor:
+def randperm(n: int, *, dtype: Any = None, device: Any = None) -> Tensor:
     """The numbers 0 to n - 1 in random order; int64 unless given."""
-    return _drawn(lambda rng: rng.permutation(n), config.int64 if dtype is None else dtype_of(dtype), False)
+    return _drawn(lambda rng: rng.permutation(n), _guess(dtype, device, 0), False)
 
 
 # ---- what is there already ------------------------------------------------------------------------------------------------------------
@@ -187,8 +193,10 @@ def from_numpy(array: Array) -> Tensor:
     return wrap(array, Spec.of(array.shape, array.dtype))  # type: ignore[no-any-return]
 
 
-def as_tensor(data: Any, *, dtype: Any = None) -> Tensor:
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """`data` as a Tensor: itself if it is one, on the same memory if it is an array that can be shared, else a copy."""
+    if device is not None:
+        config.device(device)
     if isinstance(data, Tensor):
         return data if dtype is None else data.astype(dtype)
     if (isinstance(data, np.ndarray) and data.dtype.kind in "fiub" and data.dtype.isnative and data.flags.c_contiguous and data.flags.writeable

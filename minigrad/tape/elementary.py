@@ -4,9 +4,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from minigrad.ops import activations, compare, elementwise, maths, powers
+from minigrad.ops import activations, compare, elementwise, maths, powers, shape
 from minigrad.tape.handle import Handle
 from minigrad.tape.inplace import overwrite
+from minigrad.tape.record import constant
 
 if TYPE_CHECKING:
     from minigrad.tape.tensor import Tensor
@@ -42,6 +43,12 @@ def _plus(x: Any, y: Any, alpha: float = 1) -> Any:
 
 def _minus(x: Any, y: Any, alpha: float = 1) -> Any:
     return elementwise.sub(x, _times(y, alpha))
+
+
+def _full(x: Handle, value: Any) -> Any:
+    """The number in x's shape and dtype. A constant, for the plan of an op does not tell the attribute -0.0 from 0.0."""
+    given = shape.cast(value, dtype=x.spec.dtype) if isinstance(value, Handle) else constant(value, x.spec.dtype)
+    return shape.expand(given, shape=x.spec.shape)
 
 
 class Elementary(Handle):
@@ -147,8 +154,8 @@ class Elementary(Handle):
 
     def fill_(self, value: float) -> Any:
         """Write a number into every place; returns itself."""
-        return overwrite(self, "fill_", lambda: maths.filled(self, value=value))
+        return overwrite(self, "fill_", lambda: _full(self, value))
 
     def zero_(self) -> Any:
         """Write 0 into every place; returns itself."""
-        return overwrite(self, "zero_", lambda: maths.filled(self, value=0.0))
+        return overwrite(self, "zero_", lambda: _full(self, 0))

@@ -57,7 +57,7 @@ class Handle:
     array: Array
     address: int
     spec: Spec
-    clock: list[int]  # [version], shared by all views of one memory and by the parameters of one optimiser
+    clock: list[Any]  # [version, last op that wrote it, version then], shared by all views of one memory and by the parameters of one optimiser
     needs_grad: bool  # `requires_grad`, as the tape reads it
     record: Record | None
     leaf: Leaf | None
@@ -83,7 +83,7 @@ class Kin:
         other.kin = self
 
 
-def wrap(array: Array, spec: Spec, clock: list[int] | None = None, weak: bool = False) -> Any:
+def wrap(array: Array, spec: Spec, clock: list[Any] | None = None, weak: bool = False) -> Any:
     """A Tensor on this C-contiguous array, without copying it."""
     handle = Handle.concrete.__new__(Handle.concrete)
     handle.array = array

@@ -6,6 +6,7 @@ from itertools import count
 from typing import Any, Self
 
 from minigrad.errors import GraphError, ShapeError
+from minigrad.ops import elementwise
 from minigrad.tape import live
 from minigrad.tape.handle import Handle, Leaf
 
@@ -61,10 +62,13 @@ def register(handle: Handle, hook: Hook) -> Removable:
 
 
 def run(hooks: Hooks, g: Any) -> Any:
-    """The gradient after all hooks. Raises ShapeError for a hook that gives another shape or dtype."""
+    """The gradient after all hooks, each of which gets a copy that it may write into. Raises ShapeError for another shape or dtype."""
     for hook in list(hooks.values()):
-        given = hook(g)
+        copy = elementwise.clone(g)  # the gradient may be others' too, or a constant of the library
+        version = copy.clock[0]
+        given = hook(copy)
         if given is None:
+            g = g if copy.clock[0] == version else copy
             continue
         if not isinstance(given, Handle) or given.spec is not g.spec:
             shown = repr(given.spec) if isinstance(given, Handle) else type(given).__name__

@@ -10,6 +10,7 @@ from typing import Any
 
 from minigrad.errors import DtypeError, GraphError, ShapeError
 from minigrad.ops import elementwise, ranges
+from minigrad.tape import journal
 from minigrad.tape.handle import Handle, Kin, twin
 from minigrad.tape.mode import GradMode, local
 from minigrad.tape.record import Record, attach, next_serial
@@ -40,8 +41,11 @@ def overwrite(target: Handle, name: str, compute: Callable[[], Any]) -> Any:
         result = elementwise.clone(result)  # a leaf, or a result with a life of its own: the target needs a place of its own in the graph
     before = twin(target)
     before.record, before.needs_grad = target.record, target.needs_grad
+    if journal.pending:
+        journal.forget(target)
     with GradMode(False):
         elementwise.copy_(target, result)
+    target.clock[1] = name
     if recording and (result.needs_grad or target.needs_grad or (kin is not None and kin.root.needs_grad)):
         placed = twin(target)
         if result.needs_grad:

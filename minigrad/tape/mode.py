@@ -5,10 +5,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator, contextmanager
+from functools import partial, wraps
+from inspect import isgeneratorfunction
 from os.path import basename
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 if TYPE_CHECKING:
     from minigrad.ops.op import Op, Plan
@@ -83,6 +85,9 @@ def is_grad_enabled() -> bool:
     return local.mode.grad
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
 class GradMode(ContextDecorator):
     """Record ops for backward, or not, in this thread: inside a `with` block or a decorated function."""
 
@@ -90,8 +95,32 @@ class GradMode(ContextDecorator):
         self.enabled = enabled
         self._before: list[bool] = []
 
+    def __call__(self, func: F) -> F:
+        if not isgeneratorfunction(func):
+            return super().__call__(func)
+
+        @wraps(func)
+        def each(*args: Any, **kwargs: Any) -> Any:
+            made = func(*args, **kwargs)
+            step = partial(next, made)
+            while True:  # the mode holds while the generator runs, not while its caller does
+                try:
+                    with GradMode(self.enabled):
+                        given = step()
+                except StopIteration as end:
+                    return end.value
+                try:
+                    step = partial(made.send, (yield given))
+                except GeneratorExit:
+                    made.close()
+                    raise
+                except BaseException as error:  # noqa: BLE001  whatever it is, it is the generator's
+                    step = partial(made.throw, error)
+
+        return each  # type: ignore[return-value]
+
     def _recreate_cm(self) -> GradMode:
-        return type(self)(self.enabled)
+        return GradMode(self.enabled)
 
     def __enter__(self) -> None:
         mode = local.mode
@@ -102,23 +131,35 @@ class GradMode(ContextDecorator):
         local.mode.grad = self._before.pop()
 
 
-def no_grad() -> GradMode:
-    """Do not record ops for backward, inside a `with` block or a decorated function."""
-    return GradMode(False)
+@overload
+def no_grad(function: None = None) -> GradMode: ...
+@overload
+def no_grad(function: F) -> F: ...
+def no_grad(function: Any = None) -> Any:
+    """Do not record ops for backward, inside a `with` block or a decorated function; decorates with parentheses or without."""
+    return GradMode(False) if function is None else GradMode(False)(function)
 
 
-def inference_mode(mode: bool = True) -> GradMode:
+@overload
+def inference_mode(mode: bool = True) -> GradMode: ...
+@overload
+def inference_mode(mode: F) -> F: ...
+def inference_mode(mode: Any = True) -> Any:
     """As `no_grad`, under PyTorch's other name."""
-    return GradMode(not mode)
+    return no_grad(mode) if callable(mode) else GradMode(not mode)
 
 
-def enable_grad() -> GradMode:
+@overload
+def enable_grad(function: None = None) -> GradMode: ...
+@overload
+def enable_grad(function: F) -> F: ...
+def enable_grad(function: Any = None) -> Any:
     """Record ops for backward, even inside `no_grad`."""
-    return GradMode(True)
+    return GradMode(True) if function is None else GradMode(True)(function)
 
 
 class set_grad_enabled(GradMode):  # noqa: N801  PyTorch's name
-    """Record ops for backward, or not, in this thread: from now on, or inside a `with` block."""
+    """Record ops for backward, or not, in this thread: from now on, or inside a `with` block or a decorated function."""
 
     def __init__(self, enabled: bool) -> None:
         super().__init__(enabled)
@@ -126,6 +167,10 @@ class set_grad_enabled(GradMode):  # noqa: N801  PyTorch's name
 
     def __enter__(self) -> None:
         """Already switched."""
+
+    def __call__(self, func: F) -> F:
+        self.__exit__()  # decorating switches nothing
+        return GradMode(self.enabled)(func)
 
 
 @contextmanager

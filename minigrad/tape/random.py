@@ -54,6 +54,11 @@ def draw() -> Tensor:
     return key
 
 
+def random_key() -> Tensor:
+    """A key, int64 [2], for an op of one's own that draws with `random_at` or `random_bits`; inside a captured step each run gets another."""
+    return draw()
+
+
 def _made(op: Any, shape: Any, dtype: Any) -> Any:
     kind = np.dtype(dtype) if dtype is not None else config.get_default_dtype()
     if kind not in (config.float32, config.float64):

@@ -35,6 +35,9 @@ class Record:
     path: str
     hooks: dict[int, Any]  # called with the gradient; not set where there are none
 
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
     @property
     def name(self) -> str:
         """`linear in net.3`: the op and the module that ran it."""
@@ -74,8 +77,9 @@ def constant(value: Any, dtype: np.dtype[Any]) -> Any:
     found = _constants.get(key)
     if found is None:
         found = wrap(np.array(value, dtype), Spec.of((), dtype))
-        if len(_constants) < 1024:
-            _constants[key] = found
+        if len(_constants) >= 1024:  # the oldest goes: two recordings of a step, one after the other, find the same one
+            _constants.pop(next(iter(_constants)), None)
+        _constants[key] = found
     return found
 
 
@@ -234,7 +238,9 @@ def _run(op: Op, plan: Plan, inputs: tuple[Handle, ...], attributes: dict[str, A
         if _invoke(entry, block, at, *a, *_PADDING[len(a)]) != 1:
             raise _failure(op, inputs, attributes, mode)
     for i in op.mutates:
-        inputs[i].clock[0] += 1
+        clock = inputs[i].clock
+        now = clock[0] + 1
+        clock[:] = (now, op.name, now)
     return out
 
 

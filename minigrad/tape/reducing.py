@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from minigrad.errors import AxisError
-from minigrad.ops import cumulative, extrema, indexing, reduce, shape, statistics
+from minigrad.ops import cumulative, extrema, indexing, maths, reduce, shape, statistics
 from minigrad.tape.handle import Handle
 from minigrad.tape.record import lift
 
@@ -126,28 +126,34 @@ def argmin(x: Any, axis: Any = None, keepdims: bool = False, *, dim: Any = None,
 
 
 @overload
-def max(x: Any, dim: None = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Tensor: ...
+def max(x: Any, dim: Handle | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Tensor: ...
 @overload
 def max(x: Any, dim: int, keepdim: bool = False, *, axis: None = None, keepdims: bool = False) -> Extremum: ...
 def max(x: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Tensor | Extremum:
     """The largest value: of all, or with `axis=` over these, as `amax`; with `dim`, PyTorch's pair (values, indices) along it.
 
-    A second positional argument is `dim`, as in PyTorch. Of a pair, the gradient goes to the element at the index alone.
+    A second positional argument is `dim`, or another Tensor for the larger of each pair of elements, as in PyTorch. Of (values, indices),
+    the gradient goes to the element at the index alone.
     """
+    if isinstance(dim, Handle) and not (dim.spec.size == 1 and dim.spec.dtype.kind in "iu"):
+        return maths.maximum(x, dim)  # type: ignore[no-any-return]
     if dim is None:
         return extrema.amax(x, **_axes(axis, None, keepdims or keepdim))  # type: ignore[no-any-return]
     return _extremum(x, extrema.argmax, _one(axis, dim), keepdims or keepdim)
 
 
 @overload
-def min(x: Any, dim: None = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Tensor: ...
+def min(x: Any, dim: Handle | None = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Tensor: ...
 @overload
 def min(x: Any, dim: int, keepdim: bool = False, *, axis: None = None, keepdims: bool = False) -> Extremum: ...
 def min(x: Any, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: bool = False) -> Tensor | Extremum:
     """The smallest value: of all, or with `axis=` over these, as `amin`; with `dim`, PyTorch's pair (values, indices) along it.
 
-    A second positional argument is `dim`, as in PyTorch. Of a pair, the gradient goes to the element at the index alone.
+    A second positional argument is `dim`, or another Tensor for the smaller of each pair of elements, as in PyTorch. Of (values, indices),
+    the gradient goes to the element at the index alone.
     """
+    if isinstance(dim, Handle) and not (dim.spec.size == 1 and dim.spec.dtype.kind in "iu"):
+        return maths.minimum(x, dim)  # type: ignore[no-any-return]
     if dim is None:
         return extrema.amin(x, **_axes(axis, None, keepdims or keepdim))  # type: ignore[no-any-return]
     return _extremum(x, extrema.argmin, _one(axis, dim), keepdims or keepdim)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from minigrad.ops.spec import Shape, Spec
 from minigrad.tape import handle as handles
 from minigrad.tape import hooks, live
 from minigrad.tape.arithmetic import Arithmetic
-from minigrad.tape.backward import add_up, backward, gradients
+from minigrad.tape.backward import add_up, send_back
 from minigrad.tape.conversion import Conversion
 from minigrad.tape.handle import Array, Handle, Leaf, gradient, twin, wrap
 from minigrad.tape.inplace import overwrite
@@ -29,7 +29,7 @@ def _read(tensor: Tensor, how: str) -> Array:
     """The array, for reading a value out of the graph. Raises inside a captured step: a replay would not see the value."""
     if local.mode.listener is not None:
         raise CaptureError(f"{how} at {caller()} reads a Tensor's value inside a captured step, where a replay could not follow it: "
-                           "return the Tensor from the step and read it outside")
+                           "return the Tensor from the step and read it outside, choose with mg.where, or show it with mg.debug_print")
     return tensor.array
 
 
@@ -37,8 +37,11 @@ class Tensor(Arithmetic, Reductions, Shaping, Conversion):
     """An n-dimensional array that remembers how it was made. Make one with `mg.tensor`."""
 
     __slots__ = ()
-    # Otherwise np.float64(2) * t would go through __array__ and silently leave the tape.
-    __array_ufunc__ = None
+    # Set by `interop`, which knows all functions. Without them np.float64(2) * t would go through __array__ and silently leave the tape.
+    __array_ufunc__: ClassVar[Any] = None
+    __array_function__: ClassVar[Any]
+    __dlpack__: ClassVar[Any]
+    __dlpack_device__: ClassVar[Any]
 
     # ---- what it is
     @property
@@ -65,6 +68,40 @@ class Tensor(Arithmetic, Reductions, Shaping, Conversion):
     def numel(self) -> int:
         """How many elements it has."""
         return self.spec.size
+
+    nelement = numel
+
+    def dim(self) -> int:
+        """How many axes it has."""
+        return len(self.spec.shape)
+
+    ndimension = dim
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes its elements take."""
+        return self.spec.nbytes
+
+    @property
+    def itemsize(self) -> int:
+        """How many bytes one element takes."""
+        return self.spec.dtype.itemsize
+
+    def element_size(self) -> int:
+        """How many bytes one element takes."""
+        return self.spec.dtype.itemsize
+
+    def is_floating_point(self) -> bool:
+        """Whether it is float32 or float64."""
+        return self.spec.is_float
+
+    def contiguous(self) -> Tensor:
+        """Itself: every Tensor is C-contiguous."""
+        return self
+
+    def is_contiguous(self) -> bool:
+        """True: every Tensor is C-contiguous."""
+        return True
 
     @property
     def is_leaf(self) -> bool:
@@ -95,15 +132,19 @@ class Tensor(Arithmetic, Reductions, Shaping, Conversion):
         return self
 
     def __repr__(self) -> str:
-        text = np.array2string(self.array, separator=", ", prefix="tensor(", threshold=200)
-        default = "" if self.dtype in (config.get_default_dtype(), config.int64) else f", dtype={self.dtype.name}"
+        text = np.array2string(_read(self, "repr()"), separator=", ", prefix="tensor(", threshold=200)
+        default = "" if self.dtype in (config.get_default_dtype(), config.int64, config.boolean) else f", dtype={self.dtype.name}"
         tail = f", grad_fn=<{self.record.op.name}>" if self.record else ", requires_grad=True" if self.requires_grad else ""
         return f"tensor({text}{default}{tail})"
+
+    def __format__(self, form: str) -> str:
+        """A scalar's number in this form, as in f"{loss:.4f}"; of others the repr."""
+        return format(self.item(), form) if not self.spec.shape else format(repr(self), form)
 
     def _repr_html_(self) -> str:
         """A table of the values, rows and columns in the middle of many left out; for a notebook."""
         rest = f", grad_fn=<{self.record.op.name}>" if self.record else ", requires_grad=True" if self.requires_grad else ""
-        return display.values(self.array, f"{self.spec!r}{rest}")
+        return display.values(_read(self, "repr()"), f"{self.spec!r}{rest}")
 
     def __len__(self) -> int:
         if not self.spec.shape:
@@ -144,16 +185,7 @@ class Tensor(Arithmetic, Reductions, Shaping, Conversion):
         """
         start = seed(self, gradient)
         keep = create_graph if retain_graph is None else retain_graph
-        if inputs is None:
-            backward(self, start, retain_graph=keep, create_graph=create_graph)
-            return
-        wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-        if not wanted:
-            raise GraphError("backward: inputs is empty: leave it out to send the gradient to every leaf")
-        for x, g in zip(wanted, gradients([self], wanted, [start], retain_graph=keep, create_graph=create_graph), strict=True):
-            if g is not None:
-                add_up(x, g, create_graph)
-        live.gradients.value += 1
+        send_back([self], [start], retain_graph=keep, create_graph=create_graph, inputs=[inputs] if isinstance(inputs, Tensor) else inputs)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> hooks.Removable:
         """Call `hook(gradient)` when backward has the whole gradient of this Tensor; a Tensor that it returns takes the gradient's place.
@@ -186,6 +218,22 @@ class Tensor(Arithmetic, Reductions, Shaping, Conversion):
     def detach(self) -> Tensor:
         """The same memory, outside the graph."""
         return twin(self)  # type: ignore[no-any-return]
+
+    @property
+    def data(self) -> Tensor:
+        """The same memory, outside the graph, as `detach()`; assigning writes values of the same shape and dtype into the memory of a leaf."""
+        return self.detach()
+
+    @data.setter
+    def data(self, values: Any) -> None:
+        if self.record is not None:
+            raise GraphError("data can be assigned to leaves only: give the result a new name, or use copy_()")
+        given = values if isinstance(values, Handle) else tensor(np.asarray(values))
+        if given.spec is not self.spec:
+            raise ShapeError(f"data: a {self.spec!r} cannot become a {given.spec!r}: "
+                             "its memory is fixed; a module's dtype is changed by model.to(dtype)")
+        with no_grad():
+            self.copy_(given)
 
     def clone(self) -> Tensor:
         """A copy that gradients flow through."""
@@ -225,7 +273,15 @@ class Tensor(Arithmetic, Reductions, Shaping, Conversion):
         return int(self.item())
 
     def __bool__(self) -> bool:
+        if self.spec.size != 1:
+            raise ShapeError(f"the truth value of a Tensor with {self.spec.size} elements is ambiguous: Boolean value of Tensor with more than one "
+                             "value (or none): use any() or all()")
         return bool(self.item())
+
+    def __index__(self) -> int:
+        if self.spec.is_float or self.spec.size != 1:
+            raise TypeError(f"only integer tensors of a single element can be converted to an index, not {self.spec!r}")
+        return int(self.item())
 
     def copy_(self, source: Any) -> Tensor:
         """Write values of this shape into this Tensor's memory; returns itself. Under no_grad for a leaf that requires gradients."""
@@ -244,7 +300,7 @@ class Tensor(Arithmetic, Reductions, Shaping, Conversion):
         """For copy and pickle: a leaf with memory of its own."""
         if self.record is not None:
             raise GraphError("only leaf Tensors can be copied or pickled: detach() this one first")
-        return _rebuilt, (type(self) if type(self) is not Gradient else Tensor, self.array.copy(), self.requires_grad)
+        return _rebuilt, (type(self) if type(self) is not Gradient else Tensor, _read(self, "a copy").copy(), self.requires_grad)
 
 class Gradient(Tensor):
     """What `.grad` gives: a Tensor on a slot that the next backward writes, so its array and its views are copies."""
@@ -306,13 +362,19 @@ def zeros_of(spec: Spec) -> Any:
     return _filled_with(spec, 0)
 
 
-def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def tensor(data: Any, *, dtype: Any = None, requires_grad: bool = False, device: Any = None) -> Tensor:
     """A Tensor with a copy of `data`.
 
     data: numbers, nested lists, an array or a Tensor. Arrays keep their dtype; Python floats become the default dtype, ints int64.
+    device: "cpu". Raises CaptureError inside a captured step.
     """
+    if device is not None:
+        config.device(device)
     if isinstance(data, Tensor):
         data = _read(data, "mg.tensor()")
+    if local.mode.listener is not None:
+        raise CaptureError(f"a Tensor is made from values at {caller()} inside a captured step, where a replay would not see them change: make it "
+                           "once outside, pass the values as an argument, or use mg.full or mg.zeros for a constant")
     if dtype is None and not isinstance(data, np.ndarray | np.generic):
         guessed = np.asarray(data)
         dtype = config.get_default_dtype() if guessed.dtype.kind == "f" else guessed.dtype

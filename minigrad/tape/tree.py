@@ -21,7 +21,7 @@ def flatten(tree: Any, leaves: list[Any]) -> Any:
         return ("sequence", type(tree), tuple([flatten(branch, leaves) for branch in tree]))
     if isinstance(tree, dict):
         return ("dict", type(tree), tuple([(name, flatten(branch, leaves)) for name, branch in tree.items()]))
-    return ("value", type(tree), tree)
+    return ("value", str(tree) if isinstance(tree, float) and tree == 0 else type(tree), tree)  # 0.0 and -0.0 are equal
 
 
 TENSOR = ("tensor",)

@@ -22,7 +22,7 @@ def count(x):  # type: ignore[no-untyped-def]
 
 @_jit.jit
 def copy(x, out):  # type: ignore[no-untyped-def]
-    """out = x, for matrices of any strides."""
+    """out = x, for arrays of two dimensions or more and any strides."""
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
             out[i, j] = x[i, j]
@@ -96,6 +96,16 @@ def test_strided_and_transposed_arguments_are_the_memory_that_the_layout_names(l
     for part in range(parts):
         assert invoke(copy, layout, layout.words({"m": m, "n": n}), x, out, part=part, parts=parts) == 1
     assert np.array_equal(out, x.T if turned else x)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 4, 5), (3, 4, 5, 6), (3, 0, 5, 6)])
+def test_arrays_of_up_to_four_dimensions_are_the_memory_that_was_given(shape: tuple[int, ...]) -> None:
+    dims = "klmn"[:len(shape)]
+    layout = abi.Layout(f"x[{','.join(dims)}] out[{','.join(dims)}]", dims[0])
+    x, out = np.arange(np.prod(shape), dtype=float).reshape(shape), np.full(shape, -1.0)
+    for part in range(2):
+        assert invoke(copy, layout, layout.words(dict(zip(dims, shape, strict=True))), x, out, part=part, parts=2) == 1
+    assert np.array_equal(out, x)
 
 
 @pytest.mark.parametrize("f", [0.1, -0.0, np.inf, 5e-324, -1.5e300])

@@ -10,7 +10,9 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from minigrad_kernels import matmul
+from minigrad.ops.matmul import bmm_nn, bmm_nt, bmm_tn
+from minigrad.ops.spec import Spec
+from minigrad_kernels import abi, machine, matmul
 
 DTYPES = (np.float32, np.float64)
 ORIENTATIONS = ("nn", "nt", "tn", "tt")
@@ -137,6 +139,32 @@ def test_nothing_is_skipped_and_zeros_keep_their_signs() -> None:
     below = np.empty((3, 3), np.float32)
     product(-tiny, tiny.T, below, scratch())
     assert np.signbit(below).all() and (below == 0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", [bmm_nn, bmm_nt, bmm_tn])
+@pytest.mark.parametrize(("of_a", "of_b"), [((3,), (3,)), ((), (3,)), ((2, 1), (3,)), ((70,), (70,)), ((70, 1), (2,)), ((2,), (70, 1))])
+def test_stacks_in_parts_have_the_bits_of_single_products(kind: Any, of_a: tuple[int, ...], of_b: tuple[int, ...], dtype: Any) -> None:
+    """Few matrices are shared by columns, many by slices; one that repeats is read where it lies."""
+    rng = np.random.default_rng(10)
+    for m, k, n in ((2, 3, 50), (17, 40, 33), (3, 0, 4), (1, 5, 1)):
+        a = rng.standard_normal((*of_a, *((k, m) if kind is bmm_tn else (m, k)))).astype(dtype)
+        b = rng.standard_normal((*of_b, *((n, k) if kind is bmm_nt else (k, n)))).astype(dtype)
+        plan = kind.plan((Spec.of(a.shape, a.dtype), Spec.of(b.shape, b.dtype)), {})
+        (step,), batch = plan.steps, np.broadcast_shapes(of_a, of_b)
+        left, right = (np.broadcast_to(x, (*batch, *x.shape[-2:])) for x in (a, b))
+        expected = np.empty((*batch, m, n), dtype)
+        for at in np.ndindex(batch):
+            chain(left[at].T if kind is bmm_tn else left[at], right[at].T if kind is bmm_nt else right[at], expected[at])
+        for parts in (1, 2, 3):
+            room = np.full((expected.size + 2,), GUARD, dtype)
+            out, space = room[1:-1].reshape(expected.shape), np.full(parts * abi.SCRATCH_BYTES + 64, 0xFF, np.uint8)
+            words = np.array([*step.words, *(x.ctypes.data for x in (a, b, out)), -space.ctypes.data % 64 + space.ctypes.data], np.int64)
+            for part in reversed(range(parts)):
+                program = np.array([step.entry.load().index, machine.PARALLEL, machine.HEADER_WORDS + words.size, *words])
+                state = machine.new_state()
+                assert machine.calls().run(program.ctypes.data, program.size, 0, 1, part, parts, state.ctypes.data, machine.table_address()) == 1
+            assert same_bits(out, expected) and (room[[0, -1]] == GUARD).all(), (m, k, n, parts)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -14,6 +14,8 @@ from minigrad_kernels._jit import jit
 DTYPES = (np.float32, np.float64)
 EDGES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 0.5, 1.5, 1e-40, 1e30, 2.0**24 + 2, np.inf, np.nan)
 BY_LANE = loops.zip2(scalar.pow, "test_pow_by_lane", vector=False)
+BY_OPERATOR = loops.zip2(lambda x, y: x ** y, "test_pow_by_operator")
+BY_NUMBERS = loops.map1(lambda x: x ** 0.5 + 2.0 ** x + x ** -1, "test_pow_by_numbers")
 
 
 def power(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -120,3 +122,20 @@ def test_one_lane_and_a_scalar_have_the_bits_of_a_vector(dtype: Any) -> None:
     BY_LANE(x, y, lanes)
     assert np.array_equal(vectors, alone)
     assert np.array_equal(vectors, lanes)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_operator_is_the_function_and_no_libm(dtype: Any) -> None:
+    x, y = (a[::251].copy() for a in samples(dtype))
+    out = np.empty_like(x)
+    BY_OPERATOR(x, y, out)
+    assert np.array_equal(out, power(x, y))
+    assert not any(name in code for code in BY_OPERATOR.inspect_asm().values() for name in ("powf", "pow@", "\tpow"))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_vector_beside_a_number_can_be_raised(dtype: Any) -> None:
+    x = np.random.default_rng(0).uniform(0.1, 9, 37).astype(dtype)
+    out = np.empty_like(x)
+    BY_NUMBERS(x, out)
+    assert np.allclose(out, np.sqrt(x) + np.exp2(x) + 1 / x, rtol=8 * np.finfo(dtype).eps)

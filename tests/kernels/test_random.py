@@ -36,3 +36,10 @@ def test_the_state_moves_by_what_is_asked() -> None:
     random.draw_key(state, 3, key)
     random.advance(state, 4)
     assert key.tolist() == [5, 10] and state.tolist() == [5, 11]
+
+
+def test_one_number_at_a_time_is_the_stream_of_the_key() -> None:
+    stream = np.empty(67)
+    random.uniform(KEY, stream, stream)
+    assert [random.random_at(KEY, i) for i in range(67)] == stream.tolist()
+    assert [(random.random_bits(KEY, i) >> 11 & 2 ** 53 - 1) * 2.0 ** -53 for i in range(67)] == stream.tolist()

@@ -10,6 +10,7 @@ import pytest
 import minigrad as mg
 from minigrad import nn
 from minigrad.errors import CaptureError, ShapeError
+from minigrad.nn.summary import Summary
 
 X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 
@@ -149,6 +150,24 @@ def test_it_is_shown_in_a_notebook_and_escapes_names() -> None:
     Strange.__name__ = "<Strange>"
     shown = mg.summary(nn.Sequential(nn.Linear(3, 2), Strange(), nn.Tanh()), X)._repr_html_()
     assert shown.startswith("<table>") and "&lt;Strange&gt;" in shown and "<Strange>" not in shown
+
+
+def test_it_can_be_drawn() -> None:
+    pytest.importorskip("matplotlib")
+    drawn = mg.summary(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), X)
+    figure = drawn.plot()
+    values, gradients = figure.axes
+    assert np.array_equal(values.lines[0].get_ydata(), drawn.rms) and np.array_equal(gradients.lines[0].get_ydata(), drawn.grad_rms)
+    assert all(axis.get_yscale() == "log" and "(" in axis.get_xlabel() and "(dimensionless)" in axis.get_ylabel() for axis in figure.axes)
+    with pytest.raises(ValueError, match="no layer that ran"):
+        Summary([], "L").plot()
+
+
+def test_a_module_is_a_table_in_a_notebook() -> None:
+    shared = nn.Linear(3, 3)
+    html = nn.Sequential(shared, nn.Tanh(), shared, nn.Linear(3, 2))._repr_html_()
+    assert html.count("<tr>") == 1 + 4 and "<td>12</td>" in html and "20 parameters" in html
+    assert "in_features=3, out_features=2" in html
 
 
 def test_several_inputs_and_a_forward_that_fails() -> None:

@@ -77,7 +77,9 @@ def test_a_captured_step_has_the_bits_of_eager_mode(name: str, rng: np.random.Ge
             self.kept: dict[str, Any] = {}
 
         def tensor(self, data: Any) -> Any:
-            return self.kept.setdefault(repr(data), mg.tensor(data))
+            if repr(data) not in self.kept:
+                self.kept[repr(data)] = mg.tensor(data)
+            return self.kept[repr(data)]
 
         def __getattr__(self, name: str) -> Any:
             return getattr(mg, name)

@@ -29,6 +29,9 @@ from minigrad.ops.rules.pointwise import inplace as inplace
 from minigrad.ops.rules.pointwise import logical as logical
 from minigrad.ops.rules.pointwise import promoted as promoted
 from minigrad.ops.rules.pointwise import same as same
+from minigrad.ops.rules.products import batched as batched
+from minigrad.ops.rules.products import batched_flops as batched_flops
+from minigrad.ops.rules.products import batched_tn_flops as batched_tn_flops
 from minigrad.ops.rules.products import gemm_flops as gemm_flops
 from minigrad.ops.rules.products import gemm_tn_flops as gemm_tn_flops
 from minigrad.ops.rules.products import linear as linear
@@ -38,6 +41,7 @@ from minigrad.ops.rules.reductions import counted as counted
 from minigrad.ops.rules.reductions import folded as folded
 from minigrad.ops.rules.reductions import folds as folds
 from minigrad.ops.rules.reductions import itself as itself
+from minigrad.ops.rules.reductions import over_rows as over_rows
 from minigrad.ops.rules.reductions import place as place
 from minigrad.ops.rules.reductions import reduced as reduced
 from minigrad.ops.rules.reductions import reduction as reduction

@@ -9,7 +9,7 @@ import numpy as np
 
 from minigrad.errors import ShapeError
 from minigrad.ops.op import Attributes, Op, Plan, Step
-from minigrad.ops.rules.plans import INT64, axes_of, layout, same_float, same_shape, step
+from minigrad.ops.rules.plans import INT64, axes_of, layout, matrix, same_float, same_shape, step
 from minigrad.ops.rules.shapes import runs
 from minigrad.ops.spec import Shape, Spec
 from minigrad_kernels.along import Kinds
@@ -93,6 +93,12 @@ def reduction(op: Op, specs: tuple[Spec, ...], attributes: Attributes, gives: Ca
     if isinstance(kernel, Kinds):
         kernel = kernel.floats if spec.is_float else kernel.integers
     return folded(spec, axes, out, dtype, lambda at: kernel)
+
+
+def over_rows(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
+    """A matrix, reduced along its first axis."""
+    matrix(op, 0, specs)
+    return reduction(op, specs, {"axis": 0, "keepdims": False})
 
 
 def folded(spec: Spec, axes: tuple[int, ...], out: Shape, dtype: Dtype, kernel: Callable[[int], Any], text: str = "x[o,n,i] out[o,i]",
