@@ -25,7 +25,7 @@ PARTS: Final = {
     "The rest": (),  # of the ops and the tape
 }
 #: What `nn.functional` imports for itself.
-INTERNAL: Final = {("F", "cast")}
+INTERNAL: Final = {("F", "cast"), ("F", "overwrite")}
 
 
 def begin(part: str) -> str:

@@ -1,6 +1,15 @@
 """minigrad: deep dense nets on a CPU, in PyTorch's words, on a tape that replays at native speed."""
 from __future__ import annotations
 
+from math import e as e
+from math import inf as inf
+from math import nan as nan
+from math import pi as pi
+
+from numpy import finfo as finfo
+from numpy import iinfo as iinfo
+from numpy.random import default_rng as default_rng
+
 from minigrad import autograd as autograd
 from minigrad import cuda as cuda
 from minigrad import data as data
@@ -10,6 +19,9 @@ from minigrad import nn as nn
 from minigrad import optim as optim
 from minigrad import train as train
 from minigrad import utils as utils
+from minigrad.cached import cache_clear as cache_clear
+from minigrad.cached import cache_info as cache_info
+from minigrad.config import Generator as Generator
 from minigrad.config import device as device
 from minigrad.config import float32 as float32
 from minigrad.config import float64 as float64
@@ -141,6 +153,13 @@ from minigrad.tape.arranging import triu as triu
 from minigrad.tape.arranging import unbind as unbind
 from minigrad.tape.arranging import unsqueeze as unsqueeze
 from minigrad.tape.arranging import vstack as vstack
+from minigrad.tape.comparing import allclose as allclose
+from minigrad.tape.comparing import count_nonzero as count_nonzero
+from minigrad.tape.comparing import equal as equal
+from minigrad.tape.comparing import is_floating_point as is_floating_point
+from minigrad.tape.comparing import isclose as isclose
+from minigrad.tape.comparing import nonzero as nonzero
+from minigrad.tape.comparing import numel as numel
 from minigrad.tape.contraction import einsum as einsum
 from minigrad.tape.creation import arange as arange
 from minigrad.tape.creation import as_tensor as as_tensor
@@ -163,7 +182,6 @@ from minigrad.tape.creation import zeros as zeros
 from minigrad.tape.creation import zeros_like as zeros_like
 from minigrad.tape.interop import from_dlpack as from_dlpack
 from minigrad.tape.mode import enable_grad as enable_grad
-from minigrad.tape.mode import inference_mode as inference_mode
 from minigrad.tape.mode import inference_mode as inference_mode
 from minigrad.tape.mode import is_grad_enabled as is_grad_enabled
 from minigrad.tape.mode import no_grad as no_grad

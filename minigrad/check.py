@@ -111,10 +111,10 @@ class _Function:
 
     def slopes(self, i: int, direction: Array, step: float) -> list[Array]:
         """The derivative of each output as input i moves: central differences of fourth order."""
-        near = [(a - b) / (2 * step) for a, b in zip(self.at(i, step * direction), self.at(i, -step * direction), strict=True)]
-        far = [(a - b) / (4 * step) for a, b in zip(self.at(i, 2 * step * direction), self.at(i, -2 * step * direction), strict=True)]
-        # The far difference cancels the second-order error of the near one.
-        return [(4 * a - b) / 3 for a, b in zip(near, far, strict=True)]
+        near, far = [[self.at(i, k * step * direction) for k in pair] for pair in ((1, -1), (2, -2))]
+        with np.errstate(invalid="ignore", over="ignore"):
+            # The far difference cancels the second-order error of the near one.
+            return [(8 * (a - b) - (c - d)) / (12 * step) for a, b, c, d in zip(*near, *far, strict=True)]
 
     def bend(self, i: int, direction: Array, step: float, o: int, where: Any) -> tuple[float, float] | None:
         """The one-sided slopes of an output's element where it has a kink or a jump, else None.
@@ -237,6 +237,11 @@ def _differs(analytic: Any, numeric: Any, tolerance: tuple[float, float]) -> Any
         return ~((np.abs(analytic - numeric) <= atol + rtol * np.abs(numeric)) | (analytic == numeric))
 
 
+def _dot(a: Array, b: Array) -> float:
+    with np.errstate(invalid="ignore", over="ignore"):
+        return float(np.sum(a * b))
+
+
 def _basis(shape: tuple[int, ...], index: tuple[int, ...]) -> Array:
     one = np.zeros(shape)
     one[index] = 1.0
@@ -276,7 +281,7 @@ def _along_directions(function: _Function, outputs: list[Any], eps: float, toler
         for i, one in enumerate(function.inputs):
             v = random.standard_normal(one.tensor.shape)
             for o, (u, slope) in enumerate(zip(ups, function.slopes(i, v, eps), strict=True)):
-                analytic, numeric = float(np.sum(pulled[o][i] * v)), float(np.sum(u * slope))
+                analytic, numeric = _dot(pulled[o][i], v), _dot(u, slope)
                 # The sum has terms of both signs, and is as exact as it would be without them.
                 if _differs(analytic, numeric, (tolerance[0] + tolerance[1] * float(np.linalg.norm(slope)), tolerance[1])):
                     return _narrowed(function, outputs, (o, i), u, v, eps, tolerance) or _Point(o, (), i, (), analytic, numeric)
@@ -290,13 +295,13 @@ def _narrowed(function: _Function, outputs: list[Any], block: tuple[int, int], u
     g = _pulled(function, outputs[o], u)[i]
 
     def worse(direction: Array) -> float:
-        return float(np.nan_to_num(abs(np.sum(g * direction) - np.sum(u * function.slopes(i, direction, eps)[o])), nan=np.inf))
+        return float(np.nan_to_num(abs(_dot(g, direction) - _dot(u, function.slopes(i, direction, eps)[o])), nan=np.inf))
 
     index = _unravelled(_halved(v, worse), v.shape)
     slope = function.slopes(i, _basis(v.shape, index), _step(function, i, index, eps))[o]
 
     def wrong(direction: Array) -> float:
-        return float(np.nan_to_num(abs(_pulled(function, outputs[o], direction)[i][index] - np.sum(direction * slope)), nan=np.inf))
+        return float(np.nan_to_num(abs(float(_pulled(function, outputs[o], direction)[i][index]) - _dot(direction, slope)), nan=np.inf))
 
     where = _unravelled(_halved(u, wrong), u.shape)
     analytic, numeric = float(_pulled(function, outputs[o], _basis(u.shape, where))[i][index]), float(slope[where])
@@ -333,7 +338,8 @@ def _error(function: _Function, outputs: list[Any], found: _Point, eps: float, t
         step = _step(function, found.input, found.column, eps)
         sides = function.bend(found.input, _basis(one.tensor.shape, found.column), step, found.output, found.row)
     relative = abs(found.analytic - found.numeric) / max(abs(found.numeric), abs(found.analytic), 1e-300)
-    spot = f"output {found.output}" if not isinstance(function.func, _Gradient) else f"the gradient for {function.func.function.inputs[found.output].label}"
+    first = function.func.function if isinstance(function.func, _Gradient) else None
+    spot = f"output {found.output}" if first is None else f"the gradient for {first.inputs[found.output].label}"
     spot += str(list(found.row)) if located else ", in a random direction,"
     place = f"{one.label}{list(found.column)}" if located else one.label
     text = (f"{function.name}: gradient of {spot}{f' ({outer})' if outer else ''} with respect to {place} is {found.analytic!r}, "

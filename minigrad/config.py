@@ -89,6 +89,19 @@ def manual_seed(seed: int) -> None:
     random_state[:] = (int(seed) + 2**63) % 2**64 - 2**63, 0
 
 
+class Generator(np.random.Generator):
+    """NumPy's generator under PyTorch's name, for what takes `generator=`: `mg.Generator().manual_seed(0)` is `np.random.default_rng(0)`."""
+
+    def __init__(self, device: str | device = "cpu") -> None:
+        destination((), device)
+        super().__init__(np.random.PCG64())
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start the numbers anew from the seed; returns itself."""
+        self.bit_generator.state = np.random.PCG64(seed).state
+        return self
+
+
 def generator() -> np.random.Generator:
     """The generator behind `manual_seed`."""
     return _settings.rng

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 # From the ground up. Rooms on one floor do not know each other; a room is one module or package, or several that know each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("minigrad_kernels",),
-    ("minigrad.errors minigrad.config minigrad.dtypes", "minigrad.cuda", "minigrad.display"),
+    ("minigrad.errors minigrad.config minigrad.dtypes", "minigrad.cached", "minigrad.cuda", "minigrad.display"),
     ("minigrad.ops.spec",),
     ("minigrad.ops.op minigrad.ops.rules minigrad.ops.samples",),
     ("minigrad.ops",),

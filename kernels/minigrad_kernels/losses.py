@@ -91,7 +91,8 @@ def softmax_cross_entropy_grad(g, x, labels, ignore, out):
             store(target, i, factor * exp((load(source, i) - high) - log_sum))
         if rest:
             store_tail(target, whole, rest, factor * exp((load_tail(source, whole, rest, 0.0) - high) - log_sum))
-        target[labels[r]] -= g[0] / count
+        if 0 <= labels[r] < classes:  # the loss has refused all others; nothing is written outside
+            target[labels[r]] -= g[0] / count
 
 
 # ---- log-probabilities, classes in the middle of (outer, classes, inner) -----------------------------------------------------------

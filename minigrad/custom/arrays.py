@@ -97,8 +97,9 @@ class ArrayOp(Op):
     def vjp(self, wrt: str) -> Callable[[Rule], Rule]:
         """Declare and check the rule of input `wrt`; see `Op.vjp`. Raises OpError with the index and both values."""
         declare = super().vjp(wrt)
-        if self.inputs.index(wrt) in self.integers or not self.smooth:
-            raise OpError(f"{self.name}: whole numbers have no gradient, and such are {wrt if self.smooth else 'out'} in the samples")
+        whole = wrt if self.inputs.index(wrt) in self.integers else None if self.smooth else "out"
+        if whole is not None:
+            raise OpError(f"{self.name}: whole numbers have no gradient, and such are {whole} in the samples")
 
         def checked(rule: Rule) -> Rule:
             before = self.vjps[self.inputs.index(wrt)]

@@ -69,7 +69,7 @@ class Flow:
         self.specs = [x.spec if isinstance(x, Tensor) else None for x in passed]
         for i, record in enumerate(self.inputs):
             if record is not None:
-                hooks.register(passed[i], partial(self._at_input, i))
+                hooks.register(passed[i], hooks.Reader(partial(self._at_input, i)))
         return tuple(passed)
 
     def leave(self, out: Any) -> Any:
@@ -81,7 +81,7 @@ class Flow:
         passed, self.outputs = self._through(out if several else (out,))
         for i, record in enumerate(self.outputs):
             if record is not None:
-                hooks.register(passed[i], partial(self._at_output, i))
+                hooks.register(passed[i], hooks.Reader(partial(self._at_output, i)))
         if not several:
             return passed[0]
         return type(out)(*passed) if hasattr(out, "_fields") else type(out)(passed)

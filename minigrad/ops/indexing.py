@@ -38,6 +38,11 @@ def _integers(op: Op, spec: Spec, name: str = "index") -> np.dtype[Any]:
     return spec.dtype
 
 
+def _numbers(op: Op, x: Spec) -> None:
+    if x.dtype.kind == "b":
+        raise DtypeError(f"{op.name}: x is bool, and truth values are not added up: convert it, e.g. x.astype(mg.int64)")
+
+
 def _axis(op: Op, spec: Spec, axis: int) -> tuple[int, dict[str, int]]:
     """The axis from the front, and the array as (outer, n, inner) around it."""
     if not spec.shape:
@@ -68,6 +73,7 @@ def _take(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
 
 def _place(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
     x, index = specs
+    _numbers(op, x)
     out = x.with_shape(tuple(attributes["shape"]))
     places, (_, dims) = _integers(op, index), _axis(op, out, attributes["axis"])
     _same_rows(op, out, index, x, attributes["axis"], "x")
@@ -280,6 +286,7 @@ def _gather(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
 
 def _scatter(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
     x, index = specs
+    _numbers(op, x)
     if x.shape != index.shape or not x.shape:
         raise ShapeError(f"{op.name}: got {rules.listed(op, specs)}: x and index need one shape, with at least one axis")
     at = rules.axes_of(op, x, attributes["axis"])[0]

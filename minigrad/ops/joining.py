@@ -24,7 +24,7 @@ def narrow(x: Value, axis: int, start: int, length: int) -> Value:
     """`length` places of x along `axis`, from `start` on: a view where they are neighbours in memory, else a copy."""
     shape = x.spec.shape
     if length == shape[axis]:
-        return x
+        return take_range(x, start=0, shape=shape)
     inner = math.prod(shape[axis + 1:])
     wanted = (*shape[:axis], length, *shape[axis + 1:])
     if math.prod(shape[:axis]) == 1:
@@ -64,7 +64,7 @@ def _samples(count: int) -> Any:
 def _parameters(names: Sequence[str], keyword: str) -> inspect.Signature:
     """A signature of these positional parameters and one keyword-only."""
     positional = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
-    return inspect.Signature([*positional, inspect.Parameter(keyword, inspect.Parameter.KEYWORD_ONLY, default=0)])
+    return inspect.Signature([*positional, inspect.Parameter(keyword, inspect.Parameter.KEYWORD_ONLY, default=0, annotation="int")])
 
 
 def _declared(count: int) -> Op:

@@ -1,11 +1,11 @@
 """The global gradient norm, clipping by it, and the guard that lets a step be committed."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from minigrad.errors import NonFiniteError
+from minigrad.errors import DtypeError, NonFiniteError, ShapeError
 from minigrad.ops import rules
 from minigrad.ops.op import Attributes, Op, Plan, Value, op, per_element
 from minigrad.ops.samples import Case, shaped
@@ -13,10 +13,26 @@ from minigrad.ops.spec import Spec
 from minigrad_kernels import norms as kernels
 
 
+def _double(op: Op, specs: Sequence[Spec], names: Sequence[str]) -> None:
+    """These inputs are float64, all others floats. Raises DtypeError."""
+    for name, spec in zip(op.inputs, specs, strict=True):
+        if spec.dtype != rules.FLOAT64 if name in names else not spec.is_float and name != "blocks":
+            raise DtypeError(f"{op.name}: {name} is {spec.dtype.name}, expected {'float64' if name in names else 'float32 or float64'} "
+                             f"(got {rules.listed(op, specs)}): convert it, e.g. {name}.astype(mg.float64)")
+
+
+def _one(op: Op, specs: Sequence[Spec], names: Sequence[str]) -> None:
+    for name, spec in zip(op.inputs, specs, strict=True):
+        if name in names and spec.size != 1:
+            raise ShapeError(f"{op.name}: {name} must be one number, got {rules.listed(op, specs)}")
+
+
 def _scalars(text: str, status: bool = False) -> rules.Rule:
     """A rule for float64 arrays of any length, in the order of the inputs; the last array is the output unless the op only checks."""
 
     def rule(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
+        _double(op, specs, op.inputs)
+        _one(op, specs, ("total", "bound"))
         outs = () if status else (Spec.of((), rules.FLOAT64),)
         arrays = [*specs, *outs]
         how = rules.layout(text, status=status)
@@ -26,7 +42,10 @@ def _scalars(text: str, status: bool = False) -> rules.Rule:
 
 
 def _sum_squares(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
-    x, _, partials = specs
+    x, blocks, partials = specs
+    _double(op, specs, ("partials",))
+    if blocks.dtype != rules.INT64 or blocks.shape != (2, partials.size):
+        raise ShapeError(f"{op.name}: expected blocks int64[2, {partials.size}], a start and a length for each partial, got {rules.listed(op, specs)}")
     how = rules.layout("x[n] blocks(2,b) partials[b]", "b")
     return Plan((), (rules.step(op.kernel, how, [x.dtype, rules.INT64, rules.FLOAT64], [0, 1, 2], {"n": x.size, "b": partials.size},
                                 flops=2 * x.size),))
@@ -34,6 +53,8 @@ def _sum_squares(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Pla
 
 def _add_powers(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
     x, out = specs[0], Spec.of((), rules.FLOAT64)
+    _double(op, specs, ("total",))
+    _one(op, specs, ("total",))
     how = rules.layout("p:f x[n] total[1] out[1]")
     return Plan((out,), (rules.step(op.kernel, how, [x.dtype, rules.FLOAT64, rules.FLOAT64], [0, 1, 2], {"n": x.size},
                                     {"p": attributes["p"]}, flops=2 * x.size),))
@@ -41,11 +62,15 @@ def _add_powers(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan
 
 def _root(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
     out = Spec.of((), rules.FLOAT64)
+    _double(op, specs, ("total",))
+    _one(op, specs, ("total",))
     return Plan((out,), (rules.step(op.kernel, rules.layout("p:f total[1] out[1]"), [rules.FLOAT64] * 2, [0, 1], {}, {"p": attributes["p"]}),))
 
 
 def _clip(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
     x = specs[0]
+    _double(op, specs, op.inputs[1:])
+    _one(op, specs, op.inputs[1:])
     return Plan((), (rules.step(op.kernel, rules.layout("factor[1] x[n]", "n"), [rules.FLOAT64, x.dtype], [1, 0], {"n": x.size}, flops=x.size),))
 
 

@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
-from minigrad.errors import MinigradError, OpError
+from minigrad.errors import MinigradError, OpError, ShapeError
+from minigrad.ops.attributes import check, check_dtype, kinds
 from minigrad.ops.spec import Spec
 from minigrad_kernels.abi import Entry
 from minigrad_kernels.machine import BEGIN_INPUTS, INVOKE_ADDRESSES
@@ -34,6 +35,8 @@ class Step(NamedTuple):
 SCRATCH: Final = -1
 #: Plans that one op keeps.
 PLANS: Final = 512
+#: What no machine's memory holds: a size that large is a mistake.
+MOST_BYTES: Final = 2**46
 
 
 class Plan:
@@ -111,6 +114,7 @@ class Op:
         parameters = inspect.signature(definition).parameters.values()
         self.inputs = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
         self.defaults: Attributes = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        self.kinds = {p.name: kinds(p.annotation) for p in parameters if p.kind is p.KEYWORD_ONLY}
         self.mutates = tuple(self.inputs.index(name) for name in mutates)
         self.integers = frozenset(self.inputs.index(name) for name in integers)
         self.vjps: list[Vjp | None] = [None] * len(self.inputs)
@@ -185,13 +189,21 @@ class Op:
         return found
 
     def plan(self, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
-        """Check the inputs and lay out the call. Raises ShapeError, DtypeError or AxisError."""
+        """Check the inputs and lay out the call. Raises ShapeError, DtypeError, AxisError, or TypeError for attributes."""
         unknown = [name for name in attributes if name not in self.defaults]
         if unknown:
             raise TypeError(f"{self.name}() has no argument {unknown[0]!r}: it takes {', '.join([*self.inputs, *self.defaults])}")
         if len(specs) != len(self.inputs):
             raise TypeError(f"{self.name}() takes {len(self.inputs)} inputs ({', '.join(self.inputs)}), got {len(specs)}")
-        return self.shape(self, specs, {**self.defaults, **attributes})
+        for name, spec in zip(self.inputs, specs, strict=True):
+            check_dtype(self.name, name, spec.dtype)
+        given = {**self.defaults, **attributes}
+        check(self.name, self.kinds, given)
+        plan = self.shape(self, specs, given)
+        for spec in (*plan.outs, *plan.temps):
+            if min(spec.shape, default=0) < 0 or spec.nbytes > MOST_BYTES:
+                raise ShapeError(f"{self.name}: the result would have shape {spec.shape}: sizes are not negative, and fit into memory")
+        return plan
 
     def failure(self, *arrays: Any, **attributes: Any) -> Exception:
         """What is raised when the kernel's status is not 1; it says more if the arrays are known."""

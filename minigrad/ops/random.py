@@ -150,11 +150,15 @@ def _counters(rng: np.random.Generator) -> Any:
 
 
 def _key_rule(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
+    if specs[0].dtype != rules.INT64 or specs[0].shape != (2,):
+        raise ShapeError(f"{op.name}: state is {specs[0]!r}, expected int64[2], a seed and an offset")
     how = rules.layout("state[2] ahead:i out[2]")
     return Plan((specs[0],), (rules.step(op.kernel, how, [rules.INT64] * 2, [0, 1], {}, {"ahead": attributes["ahead"]}),))
 
 
 def _advance_rule(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
+    if specs[0].dtype != rules.INT64 or not specs[0].size:
+        raise DtypeError(f"{op.name}: x is {specs[0]!r}, expected at least one int64")
     return Plan((), (rules.step(op.kernel, rules.layout("x[n] by:i"), [rules.INT64], [0], {"n": specs[0].size}, {"by": attributes["by"]}),))
 
 

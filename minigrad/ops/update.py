@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from minigrad.errors import DtypeError, ShapeError
 from minigrad.ops import rules
 from minigrad.ops.op import Attributes, Op, Plan, Value, op, per_element
 from minigrad.ops.samples import shaped
@@ -18,10 +19,28 @@ from minigrad_kernels import update as kernels
 
 #: The op that clips first and then updates, in one pass, by the update: a captured step makes one of both.
 CLIPPED: Final[dict[Op, Op]] = {}
+#: Inputs that are float64 whatever the parameters are.
+_NUMBERS: Final = {"hyper", "factor", "clock", "table"}
+
+
+def _check(op: Op, specs: tuple[Spec, ...]) -> None:
+    """Numbers are float64 vectors; all other arrays have one shape and dtype. Raises DtypeError or ShapeError."""
+    arrays = [spec for name, spec in zip(op.inputs, specs, strict=True) if name not in _NUMBERS]
+    if any(spec.dtype != rules.FLOAT64 for name, spec in zip(op.inputs, specs, strict=True) if name in _NUMBERS):
+        raise DtypeError(f"{op.name}: {', '.join(n for n in op.inputs if n in _NUMBERS)} must be float64, got {rules.listed(op, specs)}: "
+                         "convert with .astype(mg.float64)")
+    if any(spec is not arrays[0] or not spec.is_float for spec in arrays):
+        raise ShapeError(f"{op.name}: parameters, gradients and moments need one shape and one floating dtype, got {rules.listed(op, specs)}")
+
+
+def _check_cell(op: Op, spec: Spec, cell: int) -> None:
+    if not 0 <= cell < spec.size:
+        raise ShapeError(f"{op.name}: cell is {cell}, and hyper has the cells 0 to {spec.size - 1}")
 
 
 def _lay_out(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
     """The kernel takes the inputs in another order: numbers, then the gradient, then what is written, the parameter last."""
+    _check(op, specs)
     names = [*([] if "factor" not in op.inputs else ["factor"]), "hyper", "grad", *op.inputs[2:op.inputs.index("hyper")], "p"]
     lengths = {"factor": "1", "hyper": "h"}
     order = [op.inputs.index(name) for name in names]
@@ -163,11 +182,17 @@ def _adam_step(m: Value, v: Value, hyper: Value) -> Value:
 
 # ---- steps and schedules -------------------------------------------------------------------------------------------------------------------
 def _count(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
+    _check(op, specs)
+    _check_cell(op, specs[0], attributes["cell"])
     how = rules.layout("cell:i x[n]")
     return Plan((), (rules.step(op.kernel, how, [rules.FLOAT64], [0], {"n": specs[0].size}, {"cell": attributes["cell"]}),))
 
 
 def _schedule(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
+    _check(op, specs)
+    _check_cell(op, specs[0], attributes["cell"])
+    if specs[1].size != 1 or not specs[2].size:
+        raise ShapeError(f"{op.name}: expected a clock of one number and a table of at least one, got {rules.listed(op, specs)}")
     how = rules.layout("cell:i clock[1] table[n] hyper[h]")
     dims = {"n": specs[2].size, "h": specs[0].size}
     return Plan((), (rules.step(op.kernel, how, [rules.FLOAT64] * 3, [1, 2, 0], dims, {"cell": attributes["cell"]}),))

@@ -43,14 +43,31 @@ class Optimizer:
         if not given:
             raise ValueError("optimizer got an empty parameter list")
         self.defaults = dict(defaults)
+        self._begin()
+        for one in given if isinstance(given[0], Mapping) else [{"params": given}]:
+            self._add(one)
+
+    def _begin(self) -> None:
+        """No groups, and nothing kept."""
         self.param_groups: list[Numbers] = []
         self.groups: list[Group] = []
         self._moments: dict[tuple[str, int, int], Any] = {}
         self._mirrors: dict[tuple[str, int, int], tuple[Any, int]] = {}
         self._held: dict[tuple[str, int], Any] = {}  # by name and parameter: windows of the moments
         self._moved = moved.value
-        for one in given if isinstance(given[0], Mapping) else [{"params": given}]:
-            self._add(one)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copy and pickle: the parameters themselves, and the state by their order; memory is known by address and is found anew."""
+        own = ("param_groups", "groups", "_moments", "_mirrors", "_held", "_moved", "_everything", "_clocks")
+        return {"own": {name: value for name, value in self.__dict__.items() if name not in own},
+                "parameters": [group.parameters for group in self.groups], "state": self.state_dict()}
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        self.__dict__.update(kept["own"])
+        self._begin()
+        for parameters, described in zip(kept["parameters"], kept["state"]["param_groups"], strict=True):
+            self._add({**described, "params": parameters})
+        state.load(self, kept["state"])
 
     # ---- groups
     def check(self, values: Mapping[str, Any]) -> None:

@@ -1,8 +1,6 @@
 """Looking again: what a program did, beside what the function would have done from the same state."""
 from __future__ import annotations
 
-from typing import Any
-
 from minigrad.program.replay import Replay
 from minigrad.tape import journal, live
 from minigrad.tape.handle import Array, Handle, Leaf, reclaim

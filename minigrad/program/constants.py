@@ -86,7 +86,7 @@ class Constants:
                 yield self._labels[id(held), name], found, value
 
     def changes(self) -> Iterator[tuple[str, Any, Any]]:
-        """As `hold`, and looking also into arrays and at what modules say by themselves: what is not as it was: what it is called, its value now, and its value then."""
+        """What is not as it was, arrays and what modules say by themselves included: what it is called, its value now, and its value then."""
         for cell, value in self._cells:
             content = _content(cell)
             if content is not value and _differ(content, value):
@@ -103,7 +103,8 @@ class Constants:
 
 def random_states(generators: list[Any]) -> list[tuple[str, Any]]:
     """Where the random numbers of Python, NumPy and these generators stand: not minigrad's own."""
-    return [("random", random.getstate()), ("np.random", pickle.dumps(np.random.get_state(legacy=False))),
+    old = np.random.get_state(legacy=False)  # noqa: NPY002  the user may still use it
+    return [("random", random.getstate()), ("np.random", pickle.dumps(old)),
             *[(f"a {type(g).__name__}", g.getstate() if isinstance(g, random.Random) else pickle.dumps(_state(g))) for g in generators]]
 
 
@@ -115,7 +116,7 @@ def _differ(a: Any, b: Any) -> bool:
     """Whether two values that are not one object are two different values: compared only if they are plain."""
     if type(a) is not type(b) or not isinstance(a, (*PLAIN, np.generic)):
         return not (type(a) is MethodType and type(b) is MethodType and a.__self__ is b.__self__ and a.__func__ is b.__func__)
-    return bool(a != b) and (a == a or b == b) or (not a and repr(a) != repr(b))  # 0.0 and -0.0 are equal
+    return (bool(a != b) and (a == a or b == b)) or (not a and repr(a) != repr(b))  # 0.0 and -0.0 are equal
 
 
 def _short(values: tuple[Any, ...]) -> Any:

@@ -182,7 +182,7 @@ def difference(before: list[Any], now: list[Any], recorder: Recorder) -> str:
 
 
 def debug_print(input: Any, label: str = "") -> None:
-    """Print a Tensor's values, also inside a captured step, where each run prints it: after the step, or after all steps of `repeat` and `scan`."""
+    """Print a Tensor's values. In a captured step each run prints them: after the step, or after all steps of `repeat` and `scan`."""
     recorder = local.mode.listener
     if not isinstance(input, Handle):
         raise TypeError(f"debug_print shows Tensors, got a {type(input).__name__}: a plain print shows other things, in a captured step while recording")
@@ -191,7 +191,7 @@ def debug_print(input: Any, label: str = "") -> None:
         mode = local.mode
         before, mode.destination = mode.destination, None
         with no_grad():
-            recorder.shown(label, elementwise.clone(input))  # type: ignore[arg-type]
+            recorder.shown(label, elementwise.clone(input))
         mode.destination = before
 
 

@@ -152,8 +152,8 @@ class Elementary(Handle):
     sigmoid_ = _writing(activations.sigmoid, "sigmoid_")
     relu_ = _writing(activations.relu, "relu_")
 
-    def fill_(self, value: float) -> Any:
-        """Write a number into every place; returns itself."""
+    def fill_(self, value: Any) -> Any:
+        """Write a number, or a Tensor's, into every place; returns itself."""
         return overwrite(self, "fill_", lambda: _full(self, value))
 
     def zero_(self) -> Any:

@@ -44,6 +44,18 @@ class Removable:
         self.remove()
 
 
+class Reader:
+    """A hook of the library's own that writes into nothing: it gets the gradient itself, not a copy."""
+
+    __slots__ = ("hook",)
+
+    def __init__(self, hook: Hook) -> None:
+        self.hook = hook
+
+    def __call__(self, g: Any) -> Any:
+        return self.hook(g)
+
+
 def register(handle: Handle, hook: Hook) -> Removable:
     """Call `hook(gradient)` whenever the gradient of this Tensor is complete; a Tensor that it returns takes the gradient's place."""
     if not handle.needs_grad:
@@ -64,7 +76,7 @@ def register(handle: Handle, hook: Hook) -> Removable:
 def run(hooks: Hooks, g: Any) -> Any:
     """The gradient after all hooks, each of which gets a copy that it may write into. Raises ShapeError for another shape or dtype."""
     for hook in list(hooks.values()):
-        copy = elementwise.clone(g)  # the gradient may be others' too, or a constant of the library
+        copy = g if type(hook) is Reader else elementwise.clone(g)  # the gradient may be others' too, or a constant of the library
         version = copy.clock[0]
         given = hook(copy)
         if given is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -107,7 +107,7 @@ def _numpys(function: Callable[..., Any], name: str, args: Any, kwargs: Any) -> 
     return function(*_arrays(args), **_arrays(kwargs))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from minigrad import config
 from minigrad.errors import DtypeError, GraphError, MinigradError, ShapeError
+from minigrad.ops.attributes import check_dtype
 from minigrad.ops.op import SCRATCH, Op, Plan
 from minigrad.ops.shape import cast
 from minigrad.ops.spec import Spec
@@ -61,6 +62,7 @@ def lift(op: Op, inputs: tuple[Any, ...]) -> tuple[Handle, ...]:
         elif isinstance(x, bool | int | float | np.generic):
             lifted.append(constant(float(x), dtype or config.get_default_dtype()))
         elif isinstance(x, np.ndarray):
+            check_dtype(op.name, name, x.dtype)
             native = np.ascontiguousarray(x, x.dtype.newbyteorder("=")).reshape(x.shape)
             lifted.append(wrap(native, Spec.of(native.shape, native.dtype), weak=True))
         else:
@@ -81,6 +83,17 @@ def constant(value: Any, dtype: np.dtype[Any]) -> Any:
             _constants.pop(next(iter(_constants)), None)
         _constants[key] = found
     return found
+
+
+def hashable(op: Op, name: str, value: Any) -> Any:
+    """An attribute that plans can be found by: lists as tuples. Raises TypeError for what is neither a value nor a list of some."""
+    fixed = tuple([hashable(op, name, v) for v in value]) if isinstance(value, list | tuple) else value
+    try:
+        hash(fixed)
+    except TypeError:
+        raise TypeError(f"{op.name}: {name} is a {type(value).__name__}, expected a number, a name or a tuple of them: attributes are part of "
+                        f"the program; what changes between calls is an input ({', '.join(op.inputs)})") from None
+    return fixed
 
 
 def _plan(op: Op, inputs: tuple[Handle, ...], attributes: dict[str, Any], key: Any, mode: Mode) -> tuple[Plan, tuple[Handle, ...]]:
@@ -119,7 +132,7 @@ def call(op: Op, *inputs: Any, **attributes: Any) -> Any:
     try:
         plan = op.plans.get(key)
     except TypeError:  # a list is as good as a tuple, but for finding plans
-        return call(op, *inputs, **{name: tuple(v) if isinstance(v, list) else v for name, v in attributes.items()})
+        return call(op, *inputs, **{name: hashable(op, name, value) for name, value in attributes.items()})
     if plan is None:
         plan, inputs = _plan(op, inputs, attributes, key, mode)
         key = tuple([x.spec for x in inputs])

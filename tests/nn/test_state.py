@@ -278,3 +278,18 @@ def test_the_device_is_the_cpu() -> None:
 def test_dtypes_have_pytorchs_short_names() -> None:
     assert (mg.float, mg.double, mg.long, mg.int, mg.bool) == (mg.float32, mg.float64, mg.int64, mg.int32, np.dtype(bool))
     assert mg.is_tensor(mg.ones(1)) and not mg.is_tensor(np.ones(1))
+
+
+def test_what_was_loaded_stays_when_the_next_step_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    other = nn.BatchNorm1d(3)
+    other(np.random.default_rng(0).normal(size=(9, 3)))
+    opt = mg.optim.SGD(model.parameters(), lr=0.1)
+    model(np.ones((4, 2)))  # moves the running statistics, which a refused step would put back
+    loaded = {f"1.{name}": value.clone() for name, value in other.state_dict().items()}
+    model.load_state_dict(loaded, strict=False)
+    opt.zero_grad()
+    (model(np.full((4, 2), np.nan)) ** 2).sum().backward()
+    with pytest.raises(mg.errors.NonFiniteError):
+        opt.step()
+    assert all(mg.equal(model.state_dict()[name], value) for name, value in loaded.items())

@@ -23,9 +23,11 @@ class Call(NamedTuple):
 OBJECTS: tuple[Any, ...] = ("text", None, object(), {"a": 1}, {1}, b"bytes", lambda x: x, 1j, [1.0, 2.0], (1, 2))
 #: Arrays of dtypes that no op computes with.
 DTYPES = (np.complex128, np.float16, np.longdouble, np.object_, "U3", "S3", "datetime64[s]", [("a", np.float64)])
-VALUES: tuple[Any, ...] = ("text", None, object(), 1.5, -1.5, float("nan"), float("inf"), [0, "a"], ["a"], (1, 2, 3), {"a": 1}, 10**30, -10**30, 2**62, 99, -99,
+VALUES: tuple[Any, ...] = ("text", None, object(), 1.5, -1.5, float("nan"), float("inf"), [0, "a"], ["a"], (1, 2, 3), {"a": 1}, 10**30, -10**30,
+                           2**62, 99, -99,
                            1j, b"x", ("a",), (99,), (0, 0), (-1, -1), ((1,),), True, np.array([1, 2]), np.float32, "float32", int)
-#: Attributes for which some of these may be right.
+#: Ops whose places are made by an optimiser, which knows its memory.
+TRUSTED = {"sum_squares_"}
 
 
 def replaced(values: tuple[Any, ...], i: int, by: Any) -> tuple[Any, ...]:
@@ -74,14 +76,12 @@ def spoiled(op: Op, inputs: tuple[Any, ...], arrays: tuple[Array, ...], attribut
             yield Call(f"{name} of {dtype.__name__}", replaced(inputs, i, mg.tensor(a.astype(dtype))), attributes, False)
         for shape in shapes_near(a.shape):
             yield Call(f"{name} of shape {shape}", replaced(inputs, i, mg.tensor(resized(a, shape))), attributes, False)
-        if a.dtype.kind == "i" and a.size:
+        if a.dtype.kind == "i" and a.size and op.name not in TRUSTED:
             for place in (-10**6, 10**6, -2**63, 2**63 - 1):
                 spoiled_places = a.copy()
                 spoiled_places.flat[-1] = place
                 yield Call(f"{name} with {place}", replaced(inputs, i, mg.tensor(spoiled_places)), attributes, False)
     for name in op.defaults:
-        if name in attributes and op.defaults[name] is type(None):
-            continue
         without = {key: value for key, value in attributes.items() if key != name}
         yield Call(f"no {name}", inputs, without, False)
         for value in VALUES:

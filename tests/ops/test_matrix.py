@@ -90,7 +90,7 @@ def strided(a: Array) -> Array:
     """The same numbers, every other one of an array that is read backwards."""
     wide = np.full([2 * n for n in a.shape], np.array(99).astype(a.dtype))
     key: Any = (..., *(slice(None, None, -2),) * a.ndim)
-    view = wide[key]
+    view: Array = wide[key]
     view[...] = a
     return view
 

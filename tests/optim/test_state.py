@@ -141,3 +141,55 @@ def test_what_does_not_fit_is_refused_before_anything_changes(change: Any, error
     with pytest.raises(error, match=text):
         one.opt.load_state_dict(broken(change)(other.opt.state_dict()))
     assert one.state() == before
+
+
+@pytest.mark.parametrize("between", [False, True])
+def test_moments_follow_a_module_into_another_dtype(between: bool) -> None:
+    x = np.random.default_rng(0).normal(size=(8, 3))
+
+    def trained(change: bool) -> tuple[Any, Any]:
+        mg.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+        opt = optim.Adam(model.parameters(), lr=0.1)
+        for step in range(6):
+            if change and step == 3:
+                model.float()
+                if between:
+                    state = opt.state_dict()["state"]
+                    assert len(state) == 4 and all(kept["exp_avg"].dtype == np.float32 and kept["exp_avg"].any() for kept in state.values())
+                model.double()
+            opt.zero_grad()
+            (model(x) ** 2).mean().backward()
+            opt.step()
+        return model, opt
+
+    (plain, its), (changed, others) = trained(False), trained(True)
+    for p, q in zip(plain.parameters(), changed.parameters(), strict=True):
+        np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(its.state[p]["exp_avg_sq"].numpy(), others.state[q]["exp_avg_sq"].numpy(), rtol=1e-4, atol=1e-9)
+
+
+def test_moments_follow_into_a_captured_step() -> None:
+    model = nn.Linear(3, 1)
+    opt = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    def train(x: Any) -> Any:
+        opt.zero_grad()
+        loss = (model(x) ** 2).mean()
+        loss.backward()
+        opt.step()
+        return loss
+
+    step, x = mg.capture(train), np.random.default_rng(0).normal(size=(8, 3))
+    for _ in range(4):
+        step(x)
+    before = {name: value.copy() for name, value in opt.state_dict()["state"][0].items()}
+    model.double()
+    assert np.array_equal(opt.state[model.weight]["momentum_buffer"].numpy(), before["momentum_buffer"])
+    twin, its = copy.deepcopy((model, opt))
+    for _ in range(4):
+        step(x)
+        its.zero_grad()
+        (twin(x) ** 2).mean().backward()
+        its.step()
+    assert mg.equal(model.weight, twin.weight) and mg.equal(model.bias, twin.bias)

@@ -1,20 +1,14 @@
 """The table: whatever a step reads or does is followed by its replays, or refused with an error that says where and what to do instead."""
 from __future__ import annotations
 
-import asyncio
 import copy
 import dataclasses
 import functools
-import gc
 import itertools
-import os
 import pickle
 import random
-import sys
-import threading
 import time
 import types
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +18,7 @@ import pytest
 import minigrad as mg
 import minigrad.nn.functional as F
 from minigrad import nn, optim
-from minigrad.errors import CaptureError, MinigradError
+from minigrad.errors import CaptureError
 
 Step = Callable[..., Any]
 ONES = np.ones(3, np.float32)
@@ -33,7 +27,7 @@ settings = types.ModuleType("settings_of_the_user")
 settings.rate = 1.0  # type: ignore[attr-defined]
 
 
-# ---- read inside: refused -------------------------------------------------------------------------------------------------------------
+# ---- read inside: refused ----------------------------------------------------------------------------------------------------------------
 def branch(t: Any) -> Any:
     return 1.0 if t > 0 else 2.0
 
@@ -65,7 +59,8 @@ def test_a_value_cannot_be_read_inside(read: Callable[[Any], Any]) -> None:
 
 
 def test_the_refusal_says_where_and_what_to_do() -> None:
-    with pytest.raises(CaptureError, match=r"item\(\) at test_nothing_is_frozen.py:\d+ reads a Tensor's value.*return the Tensor.*mg.where.*mg.debug_print"):
+    text = r"item\(\) at test_nothing_is_frozen.py:\d+ reads a Tensor's value.*return the Tensor.*mg.where.*mg.debug_print"
+    with pytest.raises(CaptureError, match=text):
         mg.capture(lambda x: x * x.sum().item())(ONES)
 
 
@@ -148,7 +143,7 @@ def number_cases() -> dict[str, tuple[Step, Callable[[float], Any]]]:
     layer = Scaling()
     cases["module's attribute"] = (lambda x: layer(x), lambda v: setattr(layer, "factor", v))
     cases["module's dict"] = (lambda x: layer.by_dict(x), lambda v: layer.table.update(factor=v))
-    cases["inside a Sequential"] = (nn.Sequential(nn.Sequential(layer)), lambda v: setattr(layer.config, "factor", v) or setattr(layer, "factor", v))
+    cases["inside a Sequential"] = (nn.Sequential(nn.Sequential(layer)), lambda v: setattr(layer, "factor", v))
     number = NumberLike()
     cases["callable object"] = (number, lambda v: setattr(number, "factor", v))
     bound = Derived()
@@ -229,7 +224,7 @@ def test_an_object_among_the_arguments_is_looked_into() -> None:
 
 
 def test_an_argument_without_a_hash_is_refused_by_name() -> None:
-    with pytest.raises(TypeError, match="holds a Config.*no hash"):
+    with pytest.raises(TypeError, match=r"holds a Config.*no hash"):
         mg.capture(lambda x, c: x * c.factor)(ONES, Config())
 
 
@@ -244,7 +239,7 @@ def test_what_a_step_does_not_read_makes_it_record_nothing() -> None:
     assert captured.explain().recordings[0].runs == 2
 
 
-# ---- hyper-parameters: read where they live -----------------------------------------------------------------------------------------------
+# ---- hyper-parameters: read where they live ----------------------------------------------------------------------------------------------
 class Net:
     """A net, its optimiser and its step; `left` is what a step may leave behind."""
 
@@ -267,6 +262,11 @@ class Net:
         return [np.asarray(v).tobytes() for v in self.model.state_dict().values()]
 
 
+def tie(net: Net) -> None:
+    net.model.append(nn.Linear(2, 2))
+    net.model[5].bias = net.model[4].bias
+
+
 CHANGES: dict[str, Callable[[Net, int], Any]] = {
     "lr": lambda net, i: net.opt.param_groups[0].update(lr=0.1 / (i + 1)),
     "momentum": lambda net, i: net.opt.param_groups[0].update(momentum=(0.0, 0.5, 0.9)[i % 3]),
@@ -281,7 +281,7 @@ CHANGES: dict[str, Callable[[Net, int], Any]] = {
     "a parameter replaced": lambda net, i: setattr(net.model[4], "bias", nn.Parameter(np.full(2, i, np.float32))) if i % 4 == 3 else None,
     "a module replaced": lambda net, i: net.model.__setitem__(2, (nn.Tanh(), nn.ReLU())[i // 3 % 2]),
     "a module added": lambda net, i: net.model.append(nn.ReLU()) if i == 4 else None,
-    "tied": lambda net, i: setattr(net.model, "4", net.model[4]) if i != 4 else setattr(net.model[4], "bias", net.model[4].bias),
+    "tied": lambda net, i: tie(net) if i == 4 else None,
     "another list entry": lambda net, i: net.layers.__setitem__(0, nn.Sequential(net.model, nn.ReLU())) if i == 4 else None,
 }
 
@@ -292,7 +292,7 @@ def test_what_a_training_reads_is_followed(name: str) -> None:
     step = mg.capture(captured.step)
     rng = np.random.default_rng(0)
     batches = [(rng.normal(size=(5, 3)).astype(np.float32), rng.normal(size=(5, 2)).astype(np.float32)) for _ in range(14)]
-    outcomes = []
+    outcomes: list[list[Any]] = []
     for net, run in ((eager, eager.step), (captured, step)):
         mg.manual_seed(1)
         outcomes.append([])
@@ -302,7 +302,8 @@ def test_what_a_training_reads_is_followed(name: str) -> None:
     assert outcomes[0] == outcomes[1]
 
 
-@pytest.mark.parametrize("change", [lambda g, i: g.update(betas=(0.9 - 0.1 * (i % 3), 0.999)), lambda g, i: g.update(eps=10.0 ** -(i % 3 + 4))], ids=["betas", "eps"])
+@pytest.mark.parametrize("change", [lambda g, i: g.update(betas=(0.9 - 0.1 * (i % 3), 0.999)), lambda g, i: g.update(eps=10.0 ** -(i % 3 + 4))],
+                         ids=["betas", "eps"])
 def test_adam_reads_its_numbers(change: Callable[[Any, int], Any]) -> None:
     eager, captured = (Net(lambda p: optim.Adam(p, lr=0.01)) for _ in range(2))
     step = mg.capture(captured.step)
@@ -324,7 +325,7 @@ def test_a_net_or_an_optimiser_that_gets_another_name_is_another_one() -> None:
             assert captured(ONES).tolist() == layer(mg.tensor(ONES)).tolist()
 
 
-# ---- done inside: refused ------------------------------------------------------------------------------------------------------------------
+# ---- done inside: refused ----------------------------------------------------------------------------------------------------------------
 def counting() -> dict[str, Step]:
     """Steps that do in Python what a replay would not do again."""
     counter, table, grows, calls = types.SimpleNamespace(n=0), {"n": 0}, [0.0], 0
@@ -358,20 +359,24 @@ def counting() -> dict[str, Step]:
         buffer[:] += 1.0
         return x * buffer
 
+    def seeds(x: Any) -> Any:
+        mg.manual_seed(0)
+        return x
+
     def keeps(x: Any) -> Any:
         made.append(x * 2.0)
         return x * 2.0
 
     return {
-        "attribute": attribute, "dict entry": entry, "list that grows": growing, "array": fills, "closure": closure, "global": module_level, "module": lambda x: layer(x),
-        "Tensor kept": keeps, "number used": lambda x: x * float(next(numbers)), "time": lambda x: x * time.time(),
-        "np.random": lambda x: x * float(np.random.rand()), "np.random array": lambda x: x + np.random.randn(3).astype(np.float32),
-        "np.random, unused": lambda x: (np.random.rand(), x * 2.0)[1], "random": lambda x: x * random.random(), "random, unused": lambda x: (random.random(), x)[1],
-        "Generator": lambda x: x * float(generator.random()), "Generator, a branch": lambda x: x * (1.0 if generator.random() > 2 else 3.0),
-        "RandomState": lambda x: x * float(legacy.rand()), "Random": lambda x: x * own.random(), "shuffle": lambda x: x[np.random.permutation(3)],
-        "randn": lambda x: x + mg.randn(3), "seed": lambda x: (mg.manual_seed(0), x)[1],
-        "np.zeros": lambda x: x + np.zeros(3, np.float32), "mg.tensor": lambda x: x + mg.tensor(ONES),
-        "Parameter": lambda x: x + nn.Parameter(ONES), "strided array": lambda x, big=np.ones(6, np.float32): x + big[::2],
+        "attribute": attribute, "dict entry": entry, "list that grows": growing, "array": fills, "closure": closure, "global": module_level,
+        "module": lambda x: layer(x), "Tensor kept": keeps, "number used": lambda x: x * float(next(numbers)), "time": lambda x: x * time.time(),
+        "np.random": lambda x: x * float(np.random.rand()), "np.random array": lambda x: x + np.random.randn(3).astype(np.float32),  # noqa: NPY002
+        "np.random, unused": lambda x: (np.random.rand(), x * 2.0)[1], "random": lambda x: x * random.random(),  # noqa: NPY002
+        "random, unused": lambda x: (random.random(), x)[1], "Generator": lambda x: x * float(generator.random()),
+        "Generator, a branch": lambda x: x * (1.0 if generator.random() > 2 else 3.0), "RandomState": lambda x: x * float(legacy.rand()),
+        "Random": lambda x: x * own.random(), "permutation": lambda x: x[np.random.permutation(3)], "randn": lambda x: x + mg.randn(3),  # noqa: NPY002
+        "seed": seeds, "np.zeros": lambda x: x + np.zeros(3, np.float32), "mg.tensor": lambda x: x + mg.tensor(ONES),
+        "Parameter": lambda x: x + nn.Parameter(ONES), "strided array": lambda x, big=np.ones(6, np.float32): x + big[::2],  # noqa: B008
     }
 
 
@@ -388,10 +393,13 @@ class Counting(nn.Module):
 @pytest.mark.parametrize("name", list(counting()))
 def test_what_a_replay_would_not_do_again_is_refused(name: str) -> None:
     captured = mg.capture(counting()[name])
-    with pytest.raises(CaptureError) as caught:
+
+    def three() -> None:
         for _ in range(3):
             captured(ONES)
-    assert "test_nothing_is_frozen.py:" in str(caught.value) or "<" not in str(caught.value)
+
+    with pytest.raises(CaptureError, match=r"test_nothing_is_frozen.py:\d+"):
+        three()
     globals()["module_number"] = 1.0
 
 
@@ -439,339 +447,3 @@ def test_more_constants_than_are_remembered() -> None:
     captured = mg.capture(lambda x: x * 0.987 + 0.123)
     expected = (mg.tensor(ONES) * 0.987 + 0.123).tolist()
     assert [captured(ONES).tolist() for _ in range(4)] == [expected] * 4
-
-
-# ---- what goes in and comes out ----------------------------------------------------------------------------------------------------------------
-INPUTS: dict[str, Callable[[Any], Any]] = {
-    "strided": lambda a: np.repeat(a, 2, axis=-1)[..., ::2], "reversed": lambda a: a[::-1][::-1], "Fortran": np.asfortranarray, "float64": lambda a: a.astype(np.float64),
-    "int32": lambda a: (a * 4).astype(np.int32), "uint8": lambda a: np.abs(a * 4).astype(np.uint8), "bool": lambda a: a > 0, "float16": lambda a: a.astype(np.float16),
-    "big-endian": lambda a: a.astype(">f4"), "empty": lambda a: a[:0], "Tensor": mg.tensor, "list": lambda a: a.tolist(),
-    "unaligned": lambda a: np.frombuffer(b"x" + a.tobytes(), np.float32, offset=1).reshape(a.shape), "zero-stride": lambda a: np.broadcast_to(a[:1], a.shape),
-    "one row": lambda a: a[:1], "memmap-like": lambda a: a.view(np.recarray) if False else a.view(type("Sub", (np.ndarray,), {})),
-}
-
-
-def read_only(a: Any) -> Any:
-    a = a.copy()
-    a.flags.writeable = False
-    return a
-
-
-INPUTS["read-only"] = read_only
-
-
-@pytest.mark.parametrize("name", INPUTS)
-def test_arrays_of_any_kind_go_in_or_are_refused_as_in_eager_mode(name: str, rng: np.random.Generator) -> None:
-    weight = mg.tensor(rng.normal(size=(3,)).astype(np.float32))
-
-    def step(x: Any) -> Any:
-        return [weight * x * 2.0, mg.tanh(weight * x).sum()]
-
-    captured = mg.capture(step)
-    for _ in range(5):
-        x = INPUTS[name](rng.normal(size=(4, 3)).astype(np.float32))
-        try:
-            expected = [t.tolist() for t in step(np.asarray(x) if isinstance(x, np.ndarray) else x)]
-        except MinigradError as error:
-            with pytest.raises(type(error)):
-                captured(x)
-            continue
-        assert [t.tolist() for t in captured(x)] == expected
-
-
-def test_an_array_that_the_caller_writes_to_is_read_at_each_call() -> None:
-    captured, x = mg.capture(lambda x: x * 2.0), np.zeros(3, np.float32)
-    results = []
-    for i in range(6):
-        x[:] = i
-        results.append(captured(x))
-    assert [r.tolist() for r in results] == [[2.0 * i] * 3 for i in range(6)]  # fresh each time
-    assert len({r.array.ctypes.data for r in results}) == 6
-
-
-def test_a_result_may_be_written_by_the_caller() -> None:
-    captured = mg.capture(lambda x: (x, x * 2.0, x.reshape(3, 1)))
-    for _ in range(5):
-        for result in captured(ONES):
-            result.add_(1.0)
-    assert [r.tolist() for r in captured(ONES)] == [[1.0] * 3, [2.0] * 3, [[1.0]] * 3]
-    assert ONES.tolist() == [1.0] * 3
-
-
-def test_a_parameter_of_two_captures_is_one_parameter() -> None:
-    weight = nn.Parameter(np.zeros(2, np.float32))
-    opts = [optim.SGD([weight], lr=1.0), optim.SGD([weight], lr=10.0, momentum=0.5)]
-
-    def make(opt: Any) -> Any:
-        def step(x: Any) -> Any:
-            opt.zero_grad()
-            loss = (weight * x).sum()
-            loss.backward()
-            opt.step()
-            return loss
-
-        return step
-
-    x = np.ones(2, np.float32)
-    captured = [mg.capture(make(opt)) for opt in opts]
-    found = [float(captured[i % 2](x)) for i in range(10)]
-    weight = nn.Parameter(np.zeros(2, np.float32))
-    opts = [optim.SGD([weight], lr=1.0), optim.SGD([weight], lr=10.0, momentum=0.5)]
-    plain = [make(opt) for opt in opts]
-    assert [float(plain[i % 2](mg.tensor(x))) for i in range(10)] == found
-
-
-# ---- exceptions --------------------------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("fails_at", [0, 1])
-@pytest.mark.parametrize("where", ["before backward", "after backward", "in a module", "in backward", "after the update"])
-def test_an_exception_while_recording_leaves_a_step_that_works(where: str, fails_at: int) -> None:
-    eager, captured = (Net(lambda p: optim.SGD(p, lr=0.1, momentum=0.5), p=0.5) for _ in range(2))
-    x, y = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32), np.zeros((5, 2), np.float32)
-
-    def failing(net: Net) -> tuple[Any, dict[str, bool]]:
-        now = {"fail": False}
-
-        def check(here: str) -> None:
-            if now["fail"] and here == where:
-                raise KeyError(where)
-
-        def step(x: Any, y: Any) -> Any:
-            net.opt.zero_grad()
-            h = net.model[0](x)
-            h.register_hook(lambda g: check("in backward"))
-            h = net.model[2](net.model[1](h))
-            check("in a module")
-            loss = F.mse_loss(net.model[4](net.model[3](h)), y)
-            check("before backward")
-            loss.backward()
-            check("after backward")
-            net.opt.step()
-            check("after the update")
-            return loss
-
-        return step, now
-
-    outcomes: list[list[Any]] = []
-    for net, wrap in ((eager, lambda f: lambda x, y: f(mg.tensor(x), mg.tensor(y))), (captured, mg.capture)):
-        step, now = failing(net)
-        run = wrap(step)
-        mg.manual_seed(1)
-        outcomes.append([])
-        for i in range(7):
-            now["fail"] = i == fails_at
-            try:
-                outcomes[-1] += [float(run(x, y)), net.left()]
-            except KeyError:
-                outcomes[-1].append(net.left() if where != "after the update" else None)
-    assert outcomes[0] == outcomes[1]
-
-
-def test_a_listener_and_a_path_are_taken_down_after_ctrl_c_inside() -> None:
-    def step(x: Any) -> Any:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        mg.capture(step)(ONES)
-    assert float(mg.tensor(ONES).sum()) == 3
-
-
-# ---- captured in and beside captured -------------------------------------------------------------------------------------------------------------
-def test_a_captured_step_in_a_captured_step_is_refused() -> None:
-    inner = mg.capture(lambda x: x * 2.0)
-    for outer in (mg.capture(lambda x: inner(x)), mg.capture(inner), mg.capture(lambda x: inner.repeat(2, x)), mg.capture(lambda x: inner.scan(x))):
-        with pytest.raises(CaptureError, match="inside another captured step"):
-            outer(ONES)
-    assert inner(ONES).tolist() == [2.0] * 3
-
-
-def test_two_threads_run_two_steps() -> None:
-    steps = [mg.capture(lambda x, by=by: x * by) for by in (2.0, 3.0)]
-    found: list[list[float]] = [[], []]
-
-    def run(i: int) -> None:
-        for k in range(200):
-            found[i].append(steps[i](np.full(3, k, np.float32)).tolist()[0])
-
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [[k * by for k in range(200)] for by in (2.0, 3.0)]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_child_goes_on_by_itself() -> None:
-    net = Net(lambda p: optim.SGD(p, lr=0.1, momentum=0.5))
-    x, y = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32), np.zeros((5, 2), np.float32)
-    step = mg.capture(net.step)
-    for _ in range(3):
-        step(x, y)
-    reads, writes = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(writes, repr([float(step(x, y)), *step.repeat(3, x, y).tolist()]).encode())
-        finally:
-            os._exit(0)
-    os.close(writes)
-    with os.fdopen(reads) as pipe:
-        told = pipe.read()
-    os.waitpid(child, 0)
-    assert told == repr([float(step(x, y)), *step.repeat(3, x, y).tolist()])
-
-
-# ---- functions of every kind ----------------------------------------------------------------------------------------------------------------------
-class Trainer:
-    """Its captured method belongs to each object."""
-
-    def __init__(self, factor: float) -> None:
-        self.factor = factor
-
-    @mg.capture
-    def step(self, x: Any, more: float = 0.0, *, scale: float = 1.0) -> Any:
-        return x * self.factor * scale + more
-
-    @staticmethod
-    @mg.capture
-    def still(x: Any) -> Any:
-        return x * 5.0
-
-    other_order = mg.capture(staticmethod(lambda x: x * 6.0))
-
-
-def test_a_captured_method_is_bound_to_its_object() -> None:
-    one, two = Trainer(2.0), Trainer(3.0)
-    for _ in range(5):
-        assert (one.step(ONES).tolist(), two.step(ONES).tolist()) == ([2.0] * 3, [3.0] * 3)
-        assert one.step(ONES, 1.0, scale=2.0).tolist() == [5.0] * 3
-    assert one.step is one.step and one.step is not two.step
-    assert one.step.repeat(3, ONES).shape == (3, 3) and "step" in repr(one.step.explain())
-    one.factor = 7.0
-    assert (one.step(ONES).tolist(), two.step(ONES).tolist()) == ([7.0] * 3, [3.0] * 3)
-    assert Trainer.step.__name__ == "step" and Trainer.still(ONES).tolist() == one.still(ONES).tolist() == [5.0] * 3
-    assert one.other_order(ONES).tolist() == [6.0] * 3
-
-
-def test_a_captured_method_dies_with_its_object() -> None:
-    one = Trainer(2.0)
-    for _ in range(4):
-        one.step(ONES)
-    watched = [weakref.ref(one), weakref.ref(one.step)]
-    del one
-    gc.collect()
-    assert [ref() for ref in watched] == [None, None]
-
-
-def test_copies_and_pickles_of_an_object_have_steps_of_their_own() -> None:
-    one = Trainer(2.0)
-    for _ in range(4):
-        one.step(ONES)
-    for other in (copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
-        other.factor = 9.0
-        assert other.step(ONES).tolist() == [9.0] * 3
-        assert other.step is not one.step and one.step(ONES).tolist() == [2.0] * 3
-    assert pickle.loads(pickle.dumps(module_step)) is module_step
-    assert copy.deepcopy(module_step)(ONES).tolist() == copy.copy(module_step)(ONES).tolist() == [4.0] * 3
-    with pytest.raises((pickle.PicklingError, AttributeError)):
-        pickle.dumps(mg.capture(lambda x: x))
-
-
-@mg.capture
-def module_step(x: Any) -> Any:
-    return x * 4.0
-
-
-def test_a_slotted_object_cannot_keep_a_captured_method() -> None:
-    class Slotted:
-        __slots__ = ()
-        step = mg.capture(lambda self, x: x)
-
-    with pytest.raises(TypeError, match="capture the bound method"):
-        Slotted().step(ONES)
-
-
-def defaults(x: Any, by: float = 2.0, *rest: Any, plus: float = 1.0, **others: Any) -> Any:
-    return x * by + plus + sum(rest) + sum(others.values())
-
-
-CALLABLES: dict[str, tuple[Any, Callable[[Any], Any]]] = {
-    "defaults": (defaults, lambda f: f(ONES)), "positional": (defaults, lambda f: f(ONES, 3.0, 4.0)), "keywords": (defaults, lambda f: f(ONES, plus=2.0, z=1.0)),
-    "all by name": (defaults, lambda f: f(by=3.0, x=ONES)), "arrays by name": (defaults, lambda f: f(x=ONES, other=ONES)),
-    "partial": (functools.partial(defaults, plus=5.0), lambda f: f(ONES)), "partial of partial": (functools.partial(functools.partial(defaults, plus=5.0), by=2.0), lambda f: f(ONES)),
-    "lambda": (lambda x: x * 2.0, lambda f: f(ONES)), "an object": (NumberLike(), lambda f: f(ONES)), "a module": (nn.Identity(), lambda f: f(ONES)),
-    "an op": (mg.tanh, lambda f: f(ONES)), "wrapped": (functools.wraps(defaults)(lambda *a, **k: defaults(*a, **k)), lambda f: f(ONES)),
-    "no_grad": (mg.no_grad()(defaults), lambda f: f(ONES)), "bound": (NumberLike().__call__, lambda f: f(ONES)), "no arguments": (lambda: mg.ones(2) * 2.0, lambda f: f()),
-}
-
-
-@pytest.mark.parametrize("name", CALLABLES)
-def test_functions_of_every_kind_are_captured(name: str) -> None:
-    function, call = CALLABLES[name]
-    captured = mg.capture(function)
-    plain = lambda *a, **k: function(*[mg.tensor(x) if x is ONES else x for x in a], **{n: mg.tensor(x) if x is ONES else x for n, x in k.items()})  # noqa: E731
-    expected = call(plain).tolist()
-    assert [call(captured).tolist() for _ in range(5)] == [expected] * 5
-    assert captured.__name__ and name and repr(captured)
-    assert call(lambda *a, **k: captured.repeat(3, *a, **k)).tolist() == [expected] * 3
-
-
-async def coroutine(x: Any) -> Any:
-    return x
-
-
-def generator(x: Any) -> Any:
-    yield x
-
-
-async def both(x: Any) -> Any:
-    yield x
-
-
-class Awaited:
-    async def __call__(self, x: Any) -> Any:
-        return x
-
-
-@pytest.mark.parametrize("function", [coroutine, generator, both, functools.partial(generator), Awaited(), 3, None.__class__.__call__ and classmethod(defaults), "f"], ids=str)
-def test_what_does_not_run_in_one_call_is_refused(function: Any) -> None:
-    with pytest.raises(TypeError, match="capture"):
-        mg.capture(function)
-
-
-def test_a_step_is_not_awaited_by_mistake() -> None:
-    assert asyncio.iscoroutinefunction(mg.capture(lambda x: x)) is False
-
-
-def test_steps_without_arguments_cannot_be_scanned() -> None:
-    captured = mg.capture(lambda: mg.ones(2))
-    assert captured.repeat(4).shape == (4, 2)
-    for scan in (captured.scan, lambda: captured.scan(index=np.zeros((2, 2), int))):
-        with pytest.raises(mg.errors.ShapeError):
-            scan()
-
-
-def test_scan_by_index_wants_arguments_of_one_length() -> None:
-    captured = mg.capture(lambda x, y: x + y)
-    for x, y in ((np.ones((4, 2)), np.ones((5, 2))), (np.ones((4, 2)), np.float32(1))):
-        for _ in range(3):
-            with pytest.raises(mg.errors.ShapeError, match="one number of rows"):
-                captured.scan(x, y, index=np.zeros((3, 2), int))
-
-
-# ---- freed ----------------------------------------------------------------------------------------------------------------------------------------------
-def test_a_step_and_its_model_are_freed_when_nobody_holds_them() -> None:
-    def made() -> list[Any]:
-        net = Net(lambda p: optim.SGD(p, lr=0.1, momentum=0.5))
-        step = mg.capture(net.step, audit=0.5)
-        x, y = np.ones((5, 3), np.float32), np.ones((5, 2), np.float32)
-        for _ in range(6):
-            step(x, y)
-        return [weakref.ref(net), weakref.ref(step), weakref.ref(net.model[0]), weakref.ref(net.model[0].weight), weakref.ref(net.opt)]
-
-    watched = made()
-    other = Net(lambda p: optim.SGD(p, lr=0.1))
-    other.step(np.ones((5, 3), np.float32), np.ones((5, 2), np.float32))  # the group of the last clipping is kept
-    gc.collect()
-    assert [ref() for ref in watched] == [None] * 5
-    assert sys.getrefcount(other) < 5

@@ -1,3 +1,5 @@
+# ruff: noqa
+# mypy: ignore-errors
 """A PyTorch script as people write it after the Quickstart; the tests run it as it stands, and with its import lines changed."""
 import numpy as np
 

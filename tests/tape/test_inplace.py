@@ -238,3 +238,48 @@ def test_copy_sends_gradients_to_what_was_copied() -> None:
     y.sum().backward()
     assert x.grad is not None and w.grad is not None
     assert (y.tolist(), x.grad.tolist(), w.grad.tolist()) == ([1, 5, 5, 1], [1, 0, 0, 1], [5, 5])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_zero_keeps_its_sign_whatever_was_written_before(dtype: Any) -> None:
+    x = mg.ones(3, dtype=dtype)
+    for value in (0.0, -0.0, 0.0):
+        x.fill_(value)
+        assert (np.signbit(x.numpy()) == np.signbit(value)).all()
+    assert not np.signbit(x.zero_().numpy()).any()
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int32, np.int64, np.uint8, np.float32])
+def test_any_dtype_is_filled(dtype: Any) -> None:
+    x = mg.tensor(np.ones((2, 3), dtype))
+    assert x.zero_() is x and not x.numpy().any() and x.dtype == dtype
+    assert x.fill_(1).numpy().all() and mg.tensor(np.ones((), dtype)).zero_().item() == 0
+    assert mg.zeros(2, 2).fill_(mg.tensor(3)).tolist() == [[3, 3], [3, 3]]
+
+
+def test_a_number_written_over_a_result_ends_its_gradient() -> None:
+    leaf = mg.ones(3, requires_grad=True)
+    x = leaf * 2
+    x[1:].fill_(5.0)
+    x.sum().backward()
+    assert leaf.grad is not None and leaf.grad.tolist() == [2, 0, 0]
+    (leaf * 2).zero_().sum().backward()
+    assert leaf.grad.tolist() == [2, 0, 0]
+
+
+def test_data_is_the_memory_outside_the_graph() -> None:
+    w: Any = mg.nn.Linear(2, 3).weight
+    w.data.zero_()
+    assert not w.detach().numpy().any() and w.requires_grad and not w.data.requires_grad
+    w.data = mg.ones(3, 2)
+    assert w.tolist() == [[1, 1]] * 3 and w.is_leaf
+    w.data = np.full((3, 2), 2, np.float32)
+    assert w.tolist() == [[2, 2]] * 3
+    with pytest.raises(mg.errors.ShapeError, match="cannot become"):
+        w.data = mg.ones(2, 3)
+    with pytest.raises(mg.errors.GraphError, match="leaves only"):
+        (w * 2).data = w
+    out = (w * w).sum()
+    w.data.mul_(2)
+    with pytest.raises(mg.errors.SavedValueError):  # where PyTorch would give a wrong gradient
+        out.backward()
