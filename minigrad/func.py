@@ -64,9 +64,10 @@ class _Primals:
         take = partial(next, iter(leaves))
         return [build(structure, take) for structure in self.structures]
 
-    def gradients(self, outputs: Sequence[Any], seeds: Sequence[Any], *, again: bool = False) -> list[Any]:
-        """The gradient of the outputs for each leaf; zeros where nothing depends on it."""
-        found = gradients(outputs, self.leaves, seeds, retain_graph=self.linked or again, create_graph=self.linked)
+    def gradients(self, outputs: Sequence[Any], seeds: Sequence[Any], *, again: bool = False, linked: bool = False) -> list[Any]:
+        """The gradient of the outputs for each leaf; zeros where nothing depends on it. linked: with a graph, as if the arguments had one."""
+        linked = linked or self.linked
+        found = gradients(outputs, self.leaves, seeds, retain_graph=linked or again, create_graph=linked)
         return [elementwise.clone(zeros_of(leaf.spec)) if g is None else g for leaf, g in zip(self.leaves, found, strict=True)]
 
     def zeros(self) -> list[Any]:
@@ -157,6 +158,14 @@ def _described(value: Any) -> str:
     return f"{value.spec!r}" if isinstance(value, Handle) else f"a {type(value).__name__}"
 
 
+def _several(name: str, *given: Any) -> None:
+    """Raise TypeError for a Tensor or an array where a tuple of them belongs."""
+    for one in given:
+        if not isinstance(one, tuple | list):
+            raise TypeError(f"{name}: primals and tangents are tuples, one entry for each argument of the function, got a {type(one).__name__}: "
+                            "write (x,) for one argument")
+
+
 class _Outputs:
     """The Tensors that a function returned, and how they were nested."""
 
@@ -191,9 +200,10 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
 
     def pull(cotangent: Any) -> tuple[Any, ...]:
         seeds = outputs.matching("vjp", cotangent)
-        linked = [(x, s) for x, s in zip(outputs.leaves, seeds, strict=True) if x.needs_grad]
+        pairs = [(x, s) for x, s in zip(outputs.leaves, seeds, strict=True) if x.needs_grad]
+        linked = _nesting.depth > 0 or any(s.needs_grad for s in seeds)
         with _inside():
-            found = given.gradients([x for x, _ in linked], [s for _, s in linked], again=True)
+            found = given.gradients([x for x, _ in pairs], [s for _, s in pairs], again=True, linked=linked)
         return tuple(given.trees(found))
 
     shown = given.shown(result)
@@ -205,6 +215,7 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
 
     Two reverse passes: <J'u, t> is linear in u, and its gradient is J t (Townsend 2017, "A new trick for calculating Jacobian vector products").
     """
+    _several("jvp", primals, tangents)
     given = _Primals("jvp", primals)
     directions: list[Any] = []
     structures = [flatten(_as_tensors("jvp", t), directions) for t in tangents]
@@ -221,7 +232,8 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
         pairs = [(x, u) for x, u in zip(outputs.leaves, duals, strict=True) if x.needs_grad]
         pulled = gradients([x for x, _ in pairs], given.leaves, [u for _, u in pairs], retain_graph=True, create_graph=True)
         used = [(g, t) for g, t in zip(pulled, directions, strict=True) if g is not None and g.needs_grad]
-        found = gradients([g for g, _ in used], duals, [t for _, t in used], retain_graph=given.linked, create_graph=given.linked)
+        linked = given.linked or any(t.needs_grad for t in directions)
+        found = gradients([g for g, _ in used], duals, [t for _, t in used], retain_graph=linked, create_graph=linked)
     pushed = [elementwise.clone(zeros_of(u.spec)) if d is None else d for u, d in zip(duals, found, strict=True)]
     return given.shown(outputs.tree(outputs.leaves)), outputs.tree(pushed)
 
@@ -294,6 +306,7 @@ def functional_call(module: Any, values: Mapping[str, Any], args: Any = (), kwar
 
 def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, ...]:
     """The Hessian of f at the primals times the tangents, one Tensor (or tree) a primal, in two reverse passes; f has a scalar result."""
+    _several("hvp", primals, tangents)
     if len(primals) != len(tangents):
         raise ShapeError(f"hvp: {len(primals)} primals need as many tangents, got {len(tangents)}")
     _, pull = vjp(grad(f, tuple(range(len(primals)))), *primals)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("minigrad_kernels",),
     ("minigrad.errors minigrad.config minigrad.dtypes", "minigrad.cached", "minigrad.cuda", "minigrad.display"),
-    ("minigrad.ops.spec",),
+    ("minigrad.ops.attributes", "minigrad.ops.spec"),
     ("minigrad.ops.op minigrad.ops.rules minigrad.ops.samples",),
     ("minigrad.ops",),
     ("minigrad.tape",),

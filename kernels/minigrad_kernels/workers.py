@@ -58,13 +58,14 @@ class _Worker:
         self.room = np.zeros(MAILBOX_WORDS, np.int64)
         self.mailbox = int(self.room.ctypes.data)
         self.wake = threading.Semaphore(0)
+        self._serve = _native()  # here, not in the thread: without it the thread would be gone, and who waits for it would wait for ever
         self.thread = threading.Thread(target=self._live, name=f"minigrad-worker-{part}", daemon=True)
         self.thread.start()
 
     def _live(self) -> None:
-        native, done = _native(), 0
+        done = 0
         while True:
-            done = native(self.mailbox, self.part, done, machine.yield_address(), SPINS if machine.available_cores() > 1 else 0)
+            done = self._serve(self.mailbox, self.part, done, machine.yield_address(), SPINS if machine.available_cores() > 1 else 0)
             if done == QUIT:
                 return
             self.wake.acquire()

@@ -14,7 +14,8 @@ from minigrad import config
 from minigrad.errors import CaptureError, ShapeError
 from minigrad.nn.container import Residual
 from minigrad.nn.module import Module
-from minigrad.tape.mode import caller, local
+from minigrad.tape.inplace import writable
+from minigrad.tape.mode import caller, local, no_grad
 from minigrad.tape.tensor import Tensor
 
 Generator = np.random.Generator
@@ -23,8 +24,12 @@ Generator = np.random.Generator
 def _write(t: Tensor, values: Any) -> Tensor:
     if local.mode.listener is not None:
         raise CaptureError(f"values are drawn at {caller()} inside a captured step, which a replay would not do again: initialise outside")
+    source = writable(t, "init")
     t.array[...] = values
     t.clock[0] += 1
+    if source is not None:
+        with no_grad():
+            source.base.copy_(source.put(source.base, t))  # type: ignore[attr-defined]
     return t
 
 

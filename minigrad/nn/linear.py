@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigrad import config
+from minigrad.errors import DtypeError, ShapeError
 from minigrad.nn import init
 from minigrad.nn.module import Module
 from minigrad.nn.parameter import Parameter
@@ -47,8 +48,13 @@ class Linear(Module):
     def forward(self, x: Any) -> Any:
         if type(x) is Tensor and len(x.spec.shape) == 2 and self.bias is not None:  # what nearly every call is
             return linear(x, self.weight, self.bias)
+        if not isinstance(x, Tensor | np.ndarray):
+            raise DtypeError(f"Linear: the input is a {type(x).__name__}, expected a Tensor or a NumPy array: use mg.tensor(...)")
         shape = x.shape
-        if len(shape) != 2 and shape and shape[-1] == self.in_features:
+        if len(shape) != 2 and shape and shape[-1] != self.in_features:
+            raise ShapeError(f"Linear: expected {self.in_features} features along the last axis, got an input of shape {shape}: "
+                             f"flatten it (nn.Flatten()) or make this one Linear({shape[-1]}, {self.out_features})")
+        if len(shape) != 2 and shape:
             rows = x.reshape((math.prod(shape[:-1]), self.in_features))
             return self.forward(rows).reshape((*shape[:-1], self.out_features))
         return matmul_nt(x, self.weight) if self.bias is None else linear(x, self.weight, self.bias)

@@ -151,7 +151,7 @@ class BatchNorm1d(Module):
         if self.track_running_stats:
             for buffer, value in ((self.running_mean, 0), (self.running_var, 1), (self.num_batches_tracked, 0)):
                 buffer.copy_(np.full(buffer.shape, value, buffer.dtype))
-                journal.forget(buffer)
+                journal.keep(buffer)
 
     def forward(self, x: Any) -> Any:
         given = _given(normalize.batch_norm, x, self.weight, self.running_mean)

@@ -53,7 +53,7 @@ def load(owner: str, own: Mapping[str, Handle], given: Mapping[str, Any], strict
             values[name] = value.copy()  # another of our own Tensors, which may be written before it is read
     for name, value in values.items():
         write(own[name], value)
-        journal.forget(own[name])  # a step that is refused later leaves what was loaded
+        journal.keep(own[name])  # a step that is refused later leaves what was loaded
     return keys
 
 

@@ -1,14 +1,14 @@
-"""Dtypes of inputs, and attributes, checked by what an op's definition says they are: a whole number, a number, a truth value, several whole numbers, a dtype."""
+"""Dtypes of inputs, and attributes, checked by what an op's definition says they are: whole numbers, numbers, truth values, tuples, a dtype."""
 from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
 
-from minigrad.errors import DtypeError
+from minigrad.errors import DtypeError, ShapeError
 
 #: Annotations that stand for others.
 _ALIASES: Final = {"Shape": "tuple[int, ...]", "Axis": "int | tuple[int, ...] | None"}
@@ -33,7 +33,7 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-_TESTS: Final = {
+_TESTS: Final[dict[str, Callable[[Any], bool]]] = {
     "int": _is_whole,
     "float": _is_number,
     "bool": lambda value: isinstance(value, bool | np.bool_) or (_is_whole(value) and operator.index(value) in (0, 1)),
@@ -62,13 +62,16 @@ def kinds(annotation: Any) -> tuple[str, ...]:
 
 
 def check(op: str, wanted: Mapping[str, tuple[str, ...]], attributes: Mapping[str, Any]) -> None:
-    """Raise TypeError for an attribute that is missing or of another kind than `wanted` says, and DtypeError for a `dtype` that is none."""
+    """Raise TypeError for an attribute missing or not what `wanted` says, ShapeError for too many axes, DtypeError for a wrong `dtype`."""
     for name, value in attributes.items():
         if value is inspect.Parameter.empty:
             raise TypeError(f"{op}() needs {name}: give it by name, {op}(..., {name}=...)")
         allowed = wanted.get(name, ())
         if allowed and not any(_TESTS[kind](value) for kind in allowed):
-            raise TypeError(f"{op}: {name} is {value!r}, expected {' or '.join(_WORDS[kind] for kind in allowed)}")
+            words = " or ".join(_WORDS[kind] for kind in allowed)
+            if name == "axis" and _TESTS["tuple[int, ...]"](value):
+                raise ShapeError(f"{op}: axis is {value!r}, and {op} goes along one axis: give {words}")
+            raise TypeError(f"{op}: {name} is {value!r}, expected {words}")
         if name == "dtype":
             try:
                 good = value is not None and is_known(np.dtype(value))

@@ -40,7 +40,7 @@ def _(g: Value, x: Value, target: Value) -> Value:
 @op(kernel=kernels.mse_grad, shape=rules.loss_grad, samples=shaped((), (4, 3), (4, 3)), flops=per_element(2))
 def mse_grad(grad: Value, x: Value, target: Value) -> Value:
     """grad * 2 / n * (x - target)."""
-    return grad * 2 / x.size * (x - target)
+    return grad * 2 / max(1, x.size) * (x - target)
 
 
 @mse_grad.vjp("grad")

@@ -45,7 +45,7 @@ def _sum_squares(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Pla
     x, blocks, partials = specs
     _double(op, specs, ("partials",))
     if blocks.dtype != rules.INT64 or blocks.shape != (2, partials.size):
-        raise ShapeError(f"{op.name}: expected blocks int64[2, {partials.size}], a start and a length for each partial, got {rules.listed(op, specs)}")
+        raise ShapeError(f"{op.name}: expected blocks int64[2, {partials.size}], starts and lengths, got {rules.listed(op, specs)}")
     how = rules.layout("x[n] blocks(2,b) partials[b]", "b")
     return Plan((), (rules.step(op.kernel, how, [x.dtype, rules.INT64, rules.FLOAT64], [0, 1, 2], {"n": x.size, "b": partials.size},
                                 flops=2 * x.size),))

@@ -5,7 +5,7 @@ The kernels and their bits are the same: a block is the part of the elements tha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from minigrad.program.plan import Instruction, Storage
 
@@ -45,8 +45,11 @@ def settle(groups: Sequence[Sequence[Instruction]], staying: Sequence[Storage]) 
     for group in groups:
         free: list[Storage] = []
         places: dict[Storage, Storage] = {}
+        # Only what is gone over as a whole, from its start, has an element for each of the others.
+        odd = {s.whole for one in (group if len(group) > 1 else ()) for s, part in _parts(one)
+               if not part.flat or s.whole.shift or part.begin != 0 or part.nbytes != s.whole.nbytes}
         for instruction in group if len(group) > 1 else ():
-            wholes = [w for w in dict.fromkeys(s.whole for s in instruction.operands if s is not None) if w in first and w not in fixed]
+            wholes = [w for w in dict.fromkeys(s.whole for s in instruction.operands if s is not None) if w in first and w not in fixed | odd]
             free += [places.get(w, w) for w in wholes if last[w] == index and first[w] < index]
             for w in wholes:
                 place = next((f for f in free if f.nbytes == w.nbytes), None) if first[w] == index else None
@@ -73,30 +76,37 @@ def _elements(instruction: Instruction) -> int:
     return instruction.step.words[0] if all(array.dims in (("n",), ("1",)) and not array.strided for array in layout.arrays) else 0
 
 
-def _flat(instruction: Instruction) -> list[tuple[Storage, bool]]:
-    """The operands, and whether each is gone through element by element."""
-    arrays = instruction.step.entry.layout.arrays
-    return [(s, array.dims == ("n",)) for s, array in zip(instruction.operands, arrays, strict=True) if s is not None]
+class _Part(NamedTuple):
+    """What one operand of a flat instruction goes over, in bytes from `begin` in the memory called `space`."""
+
+    space: int
+    begin: int
+    nbytes: int
+    flat: bool  # element by element; else one element, which is only read
+
+    def touches(self, other: _Part) -> bool:
+        """Whether two operands share memory."""
+        return self.space == other.space and self.begin < other.begin + other.nbytes and other.begin < self.begin + self.nbytes
+
+
+def _parts(instruction: Instruction) -> list[tuple[Storage, _Part]]:
+    """The operands of a flat instruction. A storage may be larger than what is gone over, or known by a smaller view of it."""
+    entry, found = instruction.step.entry, []
+    for s, array, dtype in zip(instruction.operands, entry.layout.arrays, entry.dtypes, strict=True):
+        assert s is not None
+        flat = array.dims == ("n",)
+        space, begin = (0, s.address) if s.address is not None else (id(s.whole), s.shift)
+        found.append((s, _Part(space, begin, dtype.itemsize * (instruction.step.words[0] if flat else 1), flat)))
+    return found
 
 
 def _follows(group: Sequence[Instruction], instruction: Instruction) -> bool:
     """Whether each element of `instruction` needs, of what the group makes, that element only."""
     if _elements(group[0]) != _elements(instruction):
         return False
-    mine, theirs = _flat(instruction), [pair for one in group for pair in _flat(one)]
-    return all(not _touch(a, b) or (a_flat and b_flat and _begin(a) == _begin(b) and a.nbytes == b.nbytes) or not (a_flat or b_flat)
-               for a, a_flat in mine for b, b_flat in theirs)
-
-
-def _begin(storage: Storage) -> tuple[int, int]:
-    return (0, storage.address) if storage.address is not None else (id(storage.whole), storage.shift)
-
-
-def _touch(a: Storage, b: Storage) -> bool:
-    """Whether two storages share memory."""
-    (space, first), (other, second) = _begin(a), _begin(b)
-    return space == other and first < second + b.nbytes and second < first + a.nbytes
+    theirs = [part for one in group for _, part in _parts(one)]
+    return all(not a.touches(b) or (a.flat and b.flat and a == b) or not (a.flat or b.flat) for _, a in _parts(instruction) for b in theirs)
 
 
 def _bytes(group: Sequence[Instruction]) -> int:
-    return sum({_begin(s): s.nbytes for one in group for s, flat in _flat(one) if flat}.values())
+    return sum({part[:2]: part.nbytes for one in group for _, part in _parts(one) if part.flat}.values())

@@ -75,29 +75,29 @@ class Constants:
                 return False
         return not self._more or not any(True for _ in self._others())
 
-    def _others(self) -> Iterator[tuple[str, Any, Any]]:
+    def _others(self) -> Iterator[tuple[str, str, str]]:
         for items, values in self._sequences:
             now = tuple(items)
             if len(now) != len(values) or any(a is not b and _differ(a, b) for a, b in zip(now, values, strict=True)):
-                yield self._labels[id(items), None], _short(now), _short(values)
+                yield self._labels[id(items), None], _entries(now), _entries(values)
         for held, name, value in self._slots:
             found = getattr(held, name, NOTHING)
             if found is not value and _differ(found, value):
-                yield self._labels[id(held), name], found, value
+                yield self._labels[id(held), name], _said(found), _said(value)
 
-    def changes(self) -> Iterator[tuple[str, Any, Any]]:
-        """What is not as it was, arrays and what modules say by themselves included: what it is called, its value now, and its value then."""
+    def changes(self) -> Iterator[tuple[str, str, str]]:
+        """What is not as it was, arrays and what modules say by themselves too: what it is called, its value now, and then, in words."""
         for cell, value in self._cells:
             content = _content(cell)
             if content is not value and _differ(content, value):
-                yield self._labels[id(cell), None], content, value
+                yield self._labels[id(cell), None], _said(content), _said(value)
         for mapping, key, value in (*self._entries, *self._noticed):
             found = mapping.get(key, NOTHING)
             if found is not value and _differ(found, value):
-                yield self._labels[id(mapping), key], found, value
+                yield self._labels[id(mapping), key], _said(found), _said(value)
         for name, array, held in self._arrays:
             if array.tobytes() != held:
-                yield name, "other values", "an array's values"
+                yield name, "other values", "its values"
         yield from self._others()
 
 
@@ -119,8 +119,13 @@ def _differ(a: Any, b: Any) -> bool:
     return (bool(a != b) and (a == a or b == b)) or (not a and repr(a) != repr(b))  # 0.0 and -0.0 are equal
 
 
-def _short(values: tuple[Any, ...]) -> Any:
-    return list(values) if len(values) < 5 and all(isinstance(x, PLAIN) for x in values) else f"{len(values)} entries"
+def _said(value: Any) -> str:
+    """A value in words: itself if it is plain, else its kind."""
+    return repr(value) if isinstance(value, (*PLAIN, _Nothing)) else f"a {type(value).__name__}"
+
+
+def _entries(values: tuple[Any, ...]) -> str:
+    return f"[{', '.join(map(_said, values))}]" if len(values) < 5 else f"{len(values)} entries"
 
 
 def _content(cell: CellType) -> Any:

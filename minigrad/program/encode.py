@@ -55,6 +55,7 @@ class Program:
         order = [_operands(group) for group in groups]
         self.written = layout.written
         self.clocks = [x.clock for x in layout.written]  # versions of what it changes
+        self.writes = sorted(set(layout.places))  # addresses of others' memory: begin, end
         self.arena_bytes = arena_bytes(layout)
         if self.arena_bytes > TRIM_BYTES:
             trim()  # of what the recording took, which the arena now stands for

@@ -34,9 +34,22 @@ def run_many(steps: Sequence[CapturedStep[..., Any]], n: int, *args: Any, index:
             results[i] = rest()  # the order of those that draw from the one random state is the order in which they were given
         else:
             waiting[i] = rest
+    _check_independent({i: steps[i] for i in waiting})
     for i, result in _side_by_side(waiting).items():
         results[i] = result
     return stacked(results)
+
+
+def _check_independent(steps: dict[int, CapturedStep[..., Any]]) -> None:
+    """Raise CaptureError if two of the steps write the same memory."""
+    ranges = sorted({(begin, end, i) for i, step in steps.items() for begin, end in step.writes()})
+    reach, owner = 0, -1
+    for begin, end, i in ranges:
+        if begin < reach and i != owner:
+            raise CaptureError(f"run_many: steps {owner} and {i} write the same parameters, gradients or state, so that what comes out would depend "
+                               "on which is faster: give each step a net and an optimiser of its own, or run them one after the other")
+        if end > reach:
+            reach, owner = end, i
 
 
 def _side_by_side(runs: dict[int, Any]) -> dict[int, Any]:

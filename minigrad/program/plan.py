@@ -57,6 +57,7 @@ class Layout(NamedTuple):
     arguments: list[Storage]
     results: list[tuple[Storage, Spec]]
     written: list[Handle]  # Tensors outside the step that it changes
+    places: list[tuple[int, int]]  # addresses outside the step that it writes: begin, end
 
 
 def lay_out(ran: list[Ran], slots: set[int], arguments: list[Operand], results: list[Operand]) -> Layout:
@@ -99,7 +100,9 @@ def lay_out(ran: list[Ran], slots: set[int], arguments: list[Operand], results: 
             late.append(item)
         elif late:
             _check_order(item, late)
-    return Layout(compute, commit, given, [(place(x), x.spec) for x in results], written)
+    outside = [x for item in ran for x in (*[item.inputs[i] for i in item.op.mutates], item.out)
+               if x is not None and x.owner is not None and item.plan.alias is None]
+    return Layout(compute, commit, given, [(place(x), x.spec) for x in results], written, [(x.address, x.address + x.spec.nbytes) for x in outside])
 
 
 def overlap(x: Operand, y: Operand) -> bool:

@@ -12,6 +12,7 @@ from typing import Final
 
 from minigrad.errors import MemoryBudgetError
 from minigrad.program.record import FIRST, Operand, Ran
+from minigrad_kernels._host import CACHE_LINE
 
 #: Numbers of segments that are tried, fewest first: more segments save more, up to about the square root of the depth.
 SEGMENTS: Final = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
@@ -163,8 +164,12 @@ def _segmented(ran: Sequence[Ran], values: _Values, peak: int, across: list[int]
                     if old.plan.alias is not None:
                         new = inputs[old.plan.alias].address + old.out.address - old.inputs[old.plan.alias].address
                     else:
-                        free = new = -(-max(free, FIRST) // 64) * 64
-                        free += old.out.spec.nbytes + 64
+                        free = new = -(-max(free, FIRST) // CACHE_LINE) * CACHE_LINE
+                        free += old.out.spec.nbytes + CACHE_LINE
+                        for view in values.views[old.out.address]:  # those that are taken later, too
+                            part = ran[view].out
+                            assert part is not None
+                            moved[part.address] = new + part.address - old.out.address
                     moved[old.out.address] = new
                     rewritten.append(old._replace(inputs=inputs, out=Operand(new, old.out.spec), again=True))
             item = item._replace(inputs=tuple([renamed(x) for x in item.inputs]),

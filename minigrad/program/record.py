@@ -185,7 +185,7 @@ def debug_print(input: Any, label: str = "") -> None:
     """Print a Tensor's values. In a captured step each run prints them: after the step, or after all steps of `repeat` and `scan`."""
     recorder = local.mode.listener
     if not isinstance(input, Handle):
-        raise TypeError(f"debug_print shows Tensors, got a {type(input).__name__}: a plain print shows other things, in a captured step while recording")
+        raise TypeError(f"debug_print shows Tensors, got a {type(input).__name__}: print shows other things, in a captured step while recording")
     display(label, input.array)
     if isinstance(recorder, Recorder):
         mode = local.mode

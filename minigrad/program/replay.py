@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from hashlib import blake2b
 from typing import Any, Final
 
 import numpy as np
 
 from minigrad import config
 from minigrad.errors import CaptureError, StepBusyError
+from minigrad.ops.norms import guard
 from minigrad.ops.spec import Spec
 from minigrad.program.encode import Program, arena_bytes
 from minigrad.program.fuse import fuse
@@ -20,7 +22,7 @@ from minigrad.program.plan import Layout, lay_out
 from minigrad.program.recompute import recompute
 from minigrad.program.record import Operand, Ran, Recorder, difference, display
 from minigrad.tape import handle as handles
-from minigrad.tape import journal, live
+from minigrad.tape import live
 from minigrad.tape.handle import Array, Handle, Leaf, address_of, empty
 from minigrad.tape.mode import local
 from minigrad.tape.tree import TENSOR, build, kinds
@@ -64,12 +66,13 @@ class Replay:
         self.shows: list[str] = []  # labels of what `debug_print` shows of a run, which stands behind the results
         self.leaves: list[Leaf] = []  # whose gradients a run looks at or writes
         self._lines: list[Any] | None = None  # what the last recording did, until there is a program
-        self._digest = 0  # a hash of it, and of the structure
+        self._digest = b""  # of it, and of the structure
         self._recorder: Recorder | None = None  # alive until the next one, so that one address means one array in both
         self._entry: dict[int, tuple[Leaf, bool]] = {}  # leaves whose gradient has to be there, or not, before a replay
         self._exit: list[tuple[Leaf, bool]] = []  # and is there, or not, after it
-        self._settles = False  # whether the exit is the entry, so that one replay after the other needs no look
+        self.settles = False  # whether the exit is the entry, so that one replay after the other needs no look
         self._fresh: frozenset[int] = frozenset()  # leaves whose gradient is replaced
+        self._cleared: list[Leaf] = []  # the same leaves
         self.clocks: list[list[int]] = []  # versions that a step moves
         self.prepare: Callable[[int], None] | None = None  # what has to be called before so many steps
         self.at_once = sys.maxsize  # steps that this can be called for
@@ -90,10 +93,9 @@ class Replay:
         if self.gradients != live.gradients.value:
             for leaf, there in self._exit:
                 leaf.present = there
-                if not there:
-                    leaf.linked = None
+                leaf.linked = None  # what was there with a graph of its own was written over, or is gone
             live.gradients.value += 1  # other programs have to look again
-            if self._settles:
+            if self.settles:
                 self.gradients = live.gradients.value
 
     # ---- recording
@@ -103,7 +105,7 @@ class Replay:
         Raises CaptureError if they differ although nothing that a step may depend on has changed in between.
         """
         lines = recorder.signature()
-        digest = hash((tuple(lines), structure))
+        digest = blake2b(repr((lines, structure)).encode()).digest()  # not `hash`: that of -1 is that of -2
         if self._lines is not None and digest != self._digest and self.changes == changes:
             raise CaptureError(difference(self._lines, lines, recorder))
         agreed = self.runs > 0 and digest == self._digest
@@ -125,8 +127,8 @@ class Replay:
         leaves = {**recorder.leaves, **recorder.fresh}
         self._exit = [(leaf, leaf.present) for leaf in leaves.values()]
         self.leaves, self.shows = list(leaves.values()), [label for label, _ in recorder.shows]
-        self._settles = all(leaf.present is there for leaf, there in self._entry.values())
-        self._fresh = frozenset(recorder.fresh)
+        self.settles = all(leaf.present is there for leaf, there in self._entry.values())
+        self._fresh, self._cleared = frozenset(recorder.fresh), list(recorder.fresh.values())
         self.prepare = partial(_prepare, dict(recorder.prepare)) if recorder.prepare else None
         self.at_once = max(1, live.HORIZON // max(recorder.prepare.values())) if recorder.prepare else sys.maxsize
         self.clocks = list({id(clock): clock for clock in (*recorder.clocks, *self.program.clocks)}.values())
@@ -185,11 +187,15 @@ class Replay:
                     display(label, x.array if steps is None else x.array[step])
         return build(self.structure, partial(next, iter(outs)))
 
+    def taken(self) -> StepBusyError:
+        """The error of a call while another thread runs the program."""
+        return StepBusyError(f"{self.name} is running in another thread: give each thread a captured step of its own")
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """The program to ourselves. Raises StepBusyError."""
         if not self.busy.acquire(False):
-            raise StepBusyError(f"{self.name} is running in another thread: give each thread a captured step of its own")
+            raise self.taken()
         try:
             yield
         finally:
@@ -226,6 +232,13 @@ class Replay:
         at = int(program.state[machine.FAILED])
         program.state[machine.FAILED] = -1
         source = program.source_at(at)
+        live.replays.value += 1  # norms of gradients that were written over hold no more
+        if source.op is guard:
+            self.leave()  # the gradients are those of the refused step
+        else:
+            for leaf in self._cleared:
+                leaf.present, leaf.linked = False, None
+            live.gradients.value += 1
         reason = source.op.failure()
         where = ", ".join(x for x in (f"step {step}", source.path and f"in {source.path}", source.line) if x)
         return type(reason)(f"{reason} ({where})")
@@ -257,7 +270,7 @@ class Flat:
         """One step with as little Python as it takes, or NOT_TAKEN if the program cannot read these arguments as they are."""
         replay, program, mode, seen = self._replay, self._program, local.mode, self._seen
         if (len(arguments) != len(seen) or replay.changes != _changes.value or replay.gradients != _gradients.value
-                or mode.grad is not self._grad or mode.listener is not None or _handed_out or _pending or program.worth_sharing):
+                or mode.grad is not self._grad or mode.listener is not None or _handed_out or mode.journal or program.worth_sharing):
             return NOT_TAKEN
         arrays = None
         i = -1
@@ -277,7 +290,7 @@ class Flat:
                 arrays = arrays or {}
                 arrays[i] = x
         if not replay.busy.acquire(False):
-            replay.alone().__enter__()  # raises
+            raise replay.taken()
         try:
             if not program.at_home(mode):
                 return NOT_TAKEN
@@ -304,4 +317,4 @@ class Flat:
 
 
 NOT_TAKEN: Final = object()
-_changes, _gradients, _replays, _handed_out, _pending = live.counter, live.gradients, live.replays, handles.handed, journal.pending
+_changes, _gradients, _replays, _handed_out = live.counter, live.gradients, live.replays, handles.handed

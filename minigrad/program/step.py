@@ -209,7 +209,7 @@ class CapturedStep(Generic[P, R]):
         changed = list(constants.changes())
         if changed and replay.runs:  # the first time it may make what it needs
             name, now, before = changed[0]
-            raise CaptureError(f"{self._place()} changes {name or 'what it reads'} from {_named(before)} to {_named(now)} while it runs, which "
+            raise CaptureError(f"{self._place()} changes {name or 'what it reads'} from {before} to {now} while it runs, which "
                                "a replay would not do again: change it outside, between the calls")
         self._constants = self._read() if changed else constants
 
@@ -272,6 +272,10 @@ class CapturedStep(Generic[P, R]):
         rest = self._started(steps, structure, arrays, 0 if index is None else self._table(arrays, index))
         return rest, any(r.program is not None and r.program.draws for r in self._known())
 
+    def writes(self) -> set[tuple[int, int]]:
+        """The addresses outside the step that its programs write: begin, end."""
+        return {place for r in self._known() if r.program is not None for place in r.program.writes}
+
     def _many(self, steps: int, structure: Any, arrays: list[Array], by: int | Array | None) -> Any:
         """Record with the first steps where needed, replay the others, and stack the outputs."""
         return self._started(steps, structure, arrays, by)()
@@ -281,6 +285,8 @@ class CapturedStep(Generic[P, R]):
 
         by: 0 for the same arguments each time, None for one index of their first axis a step, or an index table.
         """
+        if not isinstance(steps, int | np.integer):
+            raise TypeError(f"{self.__name__}: the first argument is the number of steps, a whole number; got a {type(steps).__name__}")
         if steps < 1:
             raise ValueError(f"{self.__name__}: {steps} steps; at least one is needed")
 
@@ -292,8 +298,10 @@ class CapturedStep(Generic[P, R]):
         results: list[Any] = []
         specs = [Spec.of(a.shape, a.dtype) for a in at(0)]
         replay = self._replay(structure, specs)
-        while len(results) < steps and not replay.holds():
-            results.append(_stacked(self._record(replay, structure, at(len(results)))))
+        while len(results) < steps and not (replay.holds() and replay.settles):
+            now = at(len(results))
+            # A step that leaves other gradients than it found is followed by another program than its own.
+            results.append(_stacked(replay.many(now, [0] * len(now), None) if replay.holds() else self._record(replay, structure, now)))
             replay = self._replay(structure, specs)
         done = len(results)
 
@@ -374,11 +382,6 @@ def _check(function: Any) -> None:
                           ("an asynchronous generator", inspect.isasyncgenfunction)):
         if is_kind(inner) or is_kind(getattr(inner, "__call__", None)):  # noqa: B004  its method, if it is an object
             raise TypeError(f"{getattr(inner, '__name__', inner)} is {kind} function, whose body does not run in one call: capture a plain function")
-
-
-def _named(value: Any) -> str:
-    """A value, or its kind if it is no plain one."""
-    return repr(value) if isinstance(value, PLAIN) else value if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 _UNITS: Final = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}

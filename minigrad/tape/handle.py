@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Container
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Container
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -49,10 +49,12 @@ class Leaf:
 class Handle:
     """What the tape needs of a Tensor; `minigrad.tape.tensor.Tensor` adds what people need."""
 
-    __slots__ = ("array", "address", "spec", "clock", "needs_grad", "record", "leaf", "weak", "kin", "__weakref__")
+    __slots__ = ("array", "address", "spec", "clock", "needs_grad", "record", "leaf", "weak", "kin", "source", "__weakref__")
 
     #: The public class, set where it is defined.
     concrete: ClassVar[type[Handle]]
+    #: Its kind for copies of what NumPy would give as a view.
+    excerpt: ClassVar[type[Handle]]
 
     array: Array
     address: int
@@ -63,6 +65,15 @@ class Handle:
     leaf: Leaf | None
     weak: bool  # plain NumPy input: takes the dtype of the Tensor that it meets
     kin: Kin  # the views of one memory; not set where there are none
+    source: Source  # of a copy that writes reach all the same; not set for any other
+
+
+class Source(NamedTuple):
+    """What a strided part was copied from, its version then, and what puts the part back."""
+
+    base: Handle
+    version: int
+    put: Callable[[Any, Any], Any]
 
 
 class Kin:
@@ -121,7 +132,18 @@ def view(handle: Handle, spec: Spec, start: int = 0) -> Any:
     if kin is None:
         kin = handle.kin = Kin(handle)
     kin.join(other)
+    if type(handle) is Handle.excerpt:
+        other.__class__ = Handle.excerpt
     return other
+
+
+def excerpt(made: Any, base: Handle | None = None, put: Callable[[Any, Any], Any] | None = None) -> Any:
+    """Say of a copy that NumPy would give a view instead: a write to it would be lost, unless `put(base, part)` gives the base with it."""
+    if type(made) is Handle.concrete and not hasattr(made, "kin"):
+        made.__class__ = Handle.excerpt
+        if base is not None and put is not None:
+            made.source = Source(base, base.clock[0], put)
+    return made
 
 
 def empty(spec: Spec) -> Any:

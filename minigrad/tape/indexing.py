@@ -18,7 +18,7 @@ from minigrad.ops import indexing, ranges, rules
 from minigrad.ops import shape as shapes
 from minigrad.ops.op import Op
 from minigrad.ops.spec import Shape, Spec
-from minigrad.tape.handle import Handle, wrap
+from minigrad.tape.handle import Handle, excerpt, wrap
 from minigrad.tape.inplace import overwrite
 from minigrad.tape.mode import caller, local
 from minigrad.tape.record import constant
@@ -179,7 +179,8 @@ def _part(x: Handle, chosen: Selection) -> Any:
         if math.prod(chosen.shape) == x.spec.size:
             return x if chosen.shape == x.spec.shape else shapes.reshape(x, shape=chosen.shape)
         return ranges.take_range(x, start=chosen.start, shape=chosen.shape)
-    return shapes.take_strided(x, start=chosen.start, shape=chosen.shape, strides=chosen.strides)
+    return excerpt(shapes.take_strided(x, start=chosen.start, shape=chosen.shape, strides=chosen.strides), x,
+                   lambda base, part: shapes.put_strided(base, part, start=chosen.start, strides=chosen.strides))
 
 
 def _joined(x: Spec, indices: Sequence[tuple[int, Any]]) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 from minigrad.errors import DtypeError, GraphError, ShapeError
 from minigrad.ops import elementwise, ranges
 from minigrad.tape import journal
-from minigrad.tape.handle import Handle, Kin, twin
+from minigrad.tape.handle import Handle, Kin, Source, twin
 from minigrad.tape.mode import GradMode, local
 from minigrad.tape.record import Record, attach, next_serial
 
@@ -22,6 +22,7 @@ def overwrite(target: Handle, name: str, compute: Callable[[], Any]) -> Any:
     The result must have the target's shape and dtype. Raises GraphError, before anything is written, for a leaf that requires gradients, and
     for a view of one, unless gradients are off.
     """
+    source = writable(target, name)
     kin: Kin | None = getattr(target, "kin", None)
     recording = local.mode.grad
     if recording:
@@ -41,10 +42,10 @@ def overwrite(target: Handle, name: str, compute: Callable[[], Any]) -> Any:
         result = elementwise.clone(result)  # a leaf, or a result with a life of its own: the target needs a place of its own in the graph
     before = twin(target)
     before.record, before.needs_grad = target.record, target.needs_grad
-    if journal.pending:
-        journal.forget(target)
     with GradMode(False):
         elementwise.copy_(target, result)
+    if local.mode.journal:
+        journal.keep(target)
     target.clock[1] = name
     if recording and (result.needs_grad or target.needs_grad or (kin is not None and kin.root.needs_grad)):
         placed = twin(target)
@@ -56,7 +57,26 @@ def overwrite(target: Handle, name: str, compute: Callable[[], Any]) -> Any:
             target.record, target.needs_grad = placed.record, placed.needs_grad
         else:
             _retrace(kin, target, placed)
+    if source is not None:
+        overwrite(source.base, name, lambda: source.put(source.base, target))
+        target.source = source._replace(version=source.base.clock[0])
     return target
+
+
+def writable(target: Handle, name: str) -> Source | None:
+    """What has to be written with the target: nothing, or what it is a strided part of. Raises GraphError where a write would be lost."""
+    if type(target) is not Handle.excerpt:
+        return None
+    source: Source | None = getattr(target, "source", None)
+    if source is None:
+        raise GraphError(f"{name}: this Tensor is a copy of elements that are not neighbours in memory (a transposition, a part of a strided "
+                         "slice), so what it was taken from would not change: write x[...] = values there, or clone() it first")
+    if source.base.clock[0] != source.version:
+        raise GraphError(f"{name}: this strided slice is a copy, and what it was taken from has been written since: take the slice again, "
+                         "or clone() it")
+    if local.mode.grad:
+        _check_leaves(source.base, getattr(source.base, "kin", None), name)
+    return source
 
 
 def _check_leaves(target: Handle, kin: Kin | None, name: str) -> None:

@@ -51,13 +51,14 @@ class Listener:
 class Mode:
     """The switches of one thread, as one object so that an op reads them through a single thread-local look-up."""
 
-    __slots__ = ("grad", "listener", "destination", "path", "room")
+    __slots__ = ("grad", "listener", "destination", "path", "room", "journal")
 
     def __init__(self) -> None:
         self.grad = True
         self.listener: Listener | None = None
         self.destination: Handle | None = None  # a leaf's gradient slot that the next op with its spec writes into
         self.path = ""  # of the module that is running: for error texts, records and programs
+        self.journal: dict[int, Any] = {}  # what was written before a step's guard was heard, as it was before
         self.room: Any = None  # where the programs of this thread, of which one runs at a time, work: bytes for each worker
 
 

@@ -36,7 +36,7 @@ def manual_seed(seed: int) -> None:
     if local.mode.listener is not None:
         raise CaptureError(f"manual_seed was called at {caller()} inside a captured step, which a replay would not do again: seed before the step")
     config.manual_seed(seed)
-    journal.forget(state())
+    journal.keep(state())
 
 
 def draw() -> Tensor:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -70,16 +70,19 @@ def lift(op: Op, inputs: tuple[Any, ...]) -> tuple[Handle, ...]:
     return tuple(lifted)
 
 
-_constants: dict[tuple[float, bool, np.dtype[Any]], Handle] = {}
+_constants: dict[tuple[Any, bool, np.dtype[Any]], Handle] = {}
+#: Scalars that are kept: more than a step has, for one that has more cannot be captured.
+CONSTANTS: Final = 1 << 16
 
 
 def constant(value: Any, dtype: np.dtype[Any]) -> Any:
     """A scalar Tensor that nobody writes; the common ones are made once."""
-    key = (value, str(value)[0] == "-", dtype)  # 0.0 and -0.0 are equal but not the same
+    # 0.0 and -0.0 are equal but not the same, and NaN is not equal to itself.
+    key = (value if value == value else "nan", str(value)[0] == "-", dtype)
     found = _constants.get(key)
     if found is None:
         found = wrap(np.array(value, dtype), Spec.of((), dtype))
-        if len(_constants) >= 1024:  # the oldest goes: two recordings of a step, one after the other, find the same one
+        if len(_constants) >= CONSTANTS:  # the oldest goes; two recordings of a step have to find the same ones
             _constants.pop(next(iter(_constants)), None)
         _constants[key] = found
     return found

@@ -20,7 +20,7 @@ from minigrad.ops import shape as shapes
 from minigrad.ops.elementwise import add, clone
 from minigrad.ops.joining import cat, narrow
 from minigrad.ops.spec import Shape
-from minigrad.tape.handle import Handle
+from minigrad.tape.handle import Handle, excerpt
 from minigrad.tape.indexing import checked, getitem, nonzero, places, setitem, take
 from minigrad.tape.inplace import overwrite
 
@@ -139,7 +139,7 @@ class Shaping(Handle):
     # ---- order
     def permute(self, *axes: Any) -> Tensor:
         """A copy with the axes in another order."""
-        return shapes.permute(self, axes=sizes(axes))  # type: ignore[no-any-return]
+        return excerpt(shapes.permute(self, axes=sizes(axes)))  # type: ignore[no-any-return]
 
     def transpose(self, *axes: Any) -> Tensor:
         """A copy: two axes swapped if two are given, all reversed if none is, as PyTorch's and NumPy's; or an order of all."""
@@ -157,7 +157,7 @@ class Shaping(Handle):
         a, b = axis_of(len(order), axis0, "swapaxes"), axis_of(len(order), axis1, "swapaxes")
         order[a], order[b] = order[b], order[a]
         if len(order) == 2 and a != b:
-            return shapes.transpose(self)  # type: ignore[no-any-return]
+            return excerpt(shapes.transpose(self))  # type: ignore[no-any-return]
         return self.permute(order)
 
     swapdims = swapaxes
@@ -184,7 +184,7 @@ class Shaping(Handle):
     @property
     def T(self) -> Tensor:  # noqa: N802  NumPy's name
         """A copy with the axes reversed: the transpose of a matrix."""
-        return shapes.transpose(self) if len(self.spec.shape) == 2 else self.transpose()
+        return excerpt(shapes.transpose(self)) if len(self.spec.shape) == 2 else self.transpose()
 
     @property
     def mT(self) -> Tensor:  # noqa: N802  NumPy's name
@@ -246,7 +246,7 @@ class Shaping(Handle):
         first = start + size if start < 0 else start
         if not 0 <= first <= first + length <= size:
             raise ShapeError(f"narrow: {length} places from {start} on are not inside axis {at} of size {size}")
-        return narrow(self._base(), at, first, length)  # type: ignore[no-any-return]
+        return excerpt(narrow(self._base(), at, first, length))  # type: ignore[no-any-return]
 
     def select(self, dim: int, index: int) -> Tensor:
         """The place `index` of an axis, without it."""

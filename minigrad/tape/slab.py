@@ -4,7 +4,9 @@ Neighbours in a slab are neighbours in memory, so that a norm or an update over 
 """
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,26 +39,29 @@ class Slab:
         self.data = aligned(elements, dtype)
         self.grad = aligned(elements, dtype)
         self._let: dict[int, int] = {}  # offset -> end of what is in use
-        self._ended = False  # whether something is no longer in use
+        self._ended: deque[int] = deque()  # offsets of what no longer is: added to by whichever thread lets go last
+        self._taking = Lock()
 
     def take(self, size: int) -> int | None:
         """Offset of `size` new elements behind all that are in use, or None if they do not fit."""
-        if self._ended:
-            self._ended, self.used = False, max(self._let.values(), default=0)
         lanes = CACHE_LINE // self.dtype.itemsize
         padded = -(-size // lanes) * lanes
-        if self.used + padded > self.elements:
-            return None
-        offset, self.used = self.used, self.used + padded
-        self._let[offset] = self.used
+        with self._taking:
+            if self._ended:
+                while self._ended:
+                    del self._let[self._ended.popleft()]
+                self.used = max(self._let.values(), default=0)
+            if self.used + padded > self.elements:
+                return None
+            offset, self.used = self.used, self.used + padded
+            self._let[offset] = end = self.used
         for block in (self.data, self.grad):
-            block[offset + size:self.used] = 0
+            block[offset + size:end] = 0
         return offset
 
     def give_back(self, offset: int) -> None:
         """What begins at the offset is not in use any more."""
-        self._let.pop(offset, None)
-        self._ended = True
+        self._ended.append(offset)
 
 
 class Lease:

@@ -302,6 +302,12 @@ class Tensor(Arithmetic, Reductions, Shaping, Conversion):
             raise GraphError("only leaf Tensors can be copied or pickled: detach() this one first")
         return _rebuilt, (type(self) if type(self) is not Gradient else Tensor, _read(self, "a copy").copy(), self.requires_grad)
 
+class Excerpt(Tensor):
+    """A copy where NumPy gives a view: of a transposition, a strided or an inner slice. In-place operations refuse it, `clone()` frees it."""
+
+    __slots__ = ()
+
+
 class Gradient(Tensor):
     """What `.grad` gives: a Tensor on a slot that the next backward writes, so its array and its views are copies."""
 
@@ -317,7 +323,7 @@ class Gradient(Tensor):
         return self.clone()
 
 
-Handle.concrete = Tensor
+Handle.concrete, Handle.excerpt = Tensor, Excerpt
 
 
 def seed(root: Handle, gradient: Any) -> Any:

@@ -48,6 +48,13 @@ class Trainer:
             raise TypeError(f"Trainer: scheduler is a {type(scheduler).__name__}, expected something with a step method")
         if scheduler_interval == "step" and waits(scheduler):
             raise ValueError(f"Trainer: {type(scheduler).__name__} waits for an epoch's figures: leave out scheduler_interval='step'")
+        if not callable(loss):
+            raise TypeError(f"Trainer: loss is a {type(loss).__name__}, expected a function or module of (outputs, targets), e.g. F.mse_loss")
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"Trainer: optimizer is a {type(optimizer).__name__}, expected one of minigrad.optim over model.parameters()")
+        own = {id(p) for p in model.parameters()}
+        if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+            raise ValueError("Trainer: the optimizer updates none of the model's parameters: make it from this model's parameters()")
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.scheduler, self.scheduler_interval = scheduler, scheduler_interval
         self.metrics = named(default_metrics(loss) if metrics is None else metrics, loss)

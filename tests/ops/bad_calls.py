@@ -72,8 +72,8 @@ def spoiled(op: Op, inputs: tuple[Any, ...], arrays: tuple[Array, ...], attribut
             yield Call(f"{name}={thing!r}", replaced(inputs, i, thing), attributes, True)
         for dtype in DTYPES:
             yield Call(f"{name} of {dtype}", replaced(inputs, i, np.zeros(a.shape, dtype)), attributes, True)
-        for dtype in (np.float32, np.float64, np.int32, np.int64, np.uint8, np.bool_):
-            yield Call(f"{name} of {dtype.__name__}", replaced(inputs, i, mg.tensor(a.astype(dtype))), attributes, False)
+        for other in ("float32", "float64", "int32", "int64", "uint8", "bool"):
+            yield Call(f"{name} of {other}", replaced(inputs, i, mg.tensor(a.astype(other))), attributes, False)
         for shape in shapes_near(a.shape):
             yield Call(f"{name} of shape {shape}", replaced(inputs, i, mg.tensor(resized(a, shape))), attributes, False)
         if a.dtype.kind == "i" and a.size and op.name not in TRUSTED:

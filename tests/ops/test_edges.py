@@ -26,7 +26,7 @@ REAL: dict[str, Callable[..., Any]] = {
     "abs": np.abs,
     "sign": lambda x: np.where((x == 0) | np.isnan(x), x, np.sign(x)),
     "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "round": np.round,
-    "maximum": np.maximum, "minimum": np.minimum,
+    "maximum": np.maximum, "minimum": np.minimum, "floor_divide": np.floor_divide,
     "relu": lambda x: np.where(np.isnan(x), x, np.where(x > 0, x, 0)),
     # The limits on either side, where the definition is inf - inf.
     "gelu_tanh_grad": lambda grad, x: np.where(x > 25, grad, np.where(x < -25, grad * 0, gelu_tanh_grad.definition(grad, x))),

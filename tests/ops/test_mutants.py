@@ -24,41 +24,19 @@ EQUIVALENT: dict[tuple[str, str], dict[str, str]] = {
         "2: return reduced if reduced.spec.shape == reduced else reshape(reduced, shape=shape)": "a reshape to the shape it has",
         "2: return reduced if reduced.spec.shape == spec else reshape(reduced, shape=shape)": "a reshape to the shape it has",
     },
-    ("place_rows.x", "ef3ad912"): {
-        "4: g = clear_strided(g, start=skip * inner, shape=(math.prod(shape[:at]), inner), strides=(shape[axis] * inner, 1))":
-            "a negative axis counts from the back to the same place",
-        "4: g = clear_strided(g, start=skip * inner, shape=(math.prod(shape[:axis]), inner), strides=(shape[at] * inner, 1))":
-            "a negative axis counts from the back to the same place",
-    },
-    ("put_rows.value", "74041afb"): {
-        "2: last = is_last(index, size=x_spec.shape[at], dtype=index.spec.dtype)": "mul takes the dtype of the floats beside whole numbers",
-        "2: last = is_last(index, size=x_spec.shape[axis], dtype=g.spec.dtype)": "a negative axis counts from the back to the same place",
-        "4: return mul(take_rows(g, index, axis=at), expand(lined, shape=value_spec.shape))":
-            "a negative axis counts from the back to the same place",
-        "3: lined = reshape(last, shape=(*last.shape, *(1,) * (len(x_spec.shape) - at - 1)))": "the last places have the shape of the index",
-        "4: return mul(take_rows(g, index, axis=axis), lined)": "mul repeats its operands",
-        "4: return mul(take_rows(g, index, axis=axis), expand(lined, shape=lined.shape))": "mul repeats its operands",
-    },
-    ("cat2.x0", "02c656f1"): {
-        "2: return narrow(g, at, sum((spec.shape[at] for spec in specs[:i])), specs[i].shape[axis])":
-            "a negative axis counts from the back to the same place",
-        "2: return narrow(g, at, sum((spec.shape[axis] for spec in specs[:i])), specs[i].shape[at])":
-            "a negative axis counts from the back to the same place",
-    },
-    ("joining.narrow()", "3f7fcaaf"): {
-        "2: if False:": "the whole is a part as any other, copied",
-        "2: if shape == shape[axis]:": "the whole is a part as any other, copied",
-        "6: if False:": "a copy in place of a view",
-        "6: if shape[:axis] == 1:": "a copy in place of a view",
-        "6: if math.prod(shape[:axis]) == -1:": "a copy in place of a view",
-        "6: if math.prod(shape[:axis]) == 0:": "a copy in place of a view",
-        "6: if math.prod(wanted[:axis]) == 1:": "the sizes before the axis are those of x",
-    },
     ("filled.x", "a42db318"): {
         "1: return LIBRARY.neg(filled(g, value=0.0))": "zeros, whatever their sign and factor",
         "1: return LIBRARY.scale(filled(g, value=0.0), by=2.0)": "zeros, whatever their sign and factor",
     },
     ("sign.x", "dc6e6d6a"): {
+        "1: return LIBRARY.neg(filled(g, value=0.0))": "zeros, whatever their sign and factor",
+        "1: return LIBRARY.scale(filled(g, value=0.0), by=2.0)": "zeros, whatever their sign and factor",
+    },
+    ("floor_divide.x", "a42db318"): {
+        "1: return LIBRARY.neg(filled(g, value=0.0))": "zeros, whatever their sign and factor",
+        "1: return LIBRARY.scale(filled(g, value=0.0), by=2.0)": "zeros, whatever their sign and factor",
+    },
+    ("floor_divide.y", "a42db318"): {
         "1: return LIBRARY.neg(filled(g, value=0.0))": "zeros, whatever their sign and factor",
         "1: return LIBRARY.scale(filled(g, value=0.0), by=2.0)": "zeros, whatever their sign and factor",
     },
@@ -77,6 +55,22 @@ EQUIVALENT: dict[tuple[str, str], dict[str, str]] = {
     ("linear.bias", "8910ecf8"): {
         "1: return g": "the engine sums a gradient over what was repeated",
     },
+    ("cat2.x0", "02c656f1"): {
+        "2: return narrow(g, at, sum((spec.shape[at] for spec in specs[:i])), specs[i].shape[axis])":
+            "a negative axis counts from the back to the same place",
+        "2: return narrow(g, at, sum((spec.shape[axis] for spec in specs[:i])), specs[i].shape[at])":
+            "a negative axis counts from the back to the same place",
+    },
+    ("joining.narrow()", "aebc0fdf"): {
+        "2: if False:": "the whole is a part as any other, copied",
+        "2: if shape == shape[axis]:": "the whole is a part as any other, copied",
+        "6: if False:": "a copy in place of a view",
+        "6: if shape[:axis] == 1:": "a copy in place of a view",
+        "6: if math.prod(shape[:axis]) == -1:": "a copy in place of a view",
+        "6: if math.prod(shape[:axis]) == 0:": "a copy in place of a view",
+        "3: return x": "the same numbers and the same gradient; that it is a Tensor of its own is seen in tests/test_random_graphs.py",
+        "6: if math.prod(wanted[:axis]) == 1:": "the sizes before the axis are those of x",
+    },
     ("cumsum.x", "ad246188"): {
         "1: back = cumsum(g, axis=axis, reverse=not reverse)": "g is one line here, its only axis is 0",
         "1: back = cumsum(g, axis=0 if reverse is None else axis, reverse=not reverse)": "g is one line here, its only axis is 0",
@@ -84,6 +78,21 @@ EQUIVALENT: dict[tuple[str, str], dict[str, str]] = {
     },
     ("extrema._shared()", "121e9f3c"): {
         "2: return mul(ties, div(with_axes(g, ties, axis), sum(ties, axis=axis, keepdims=True)))": "of the spec only the shape is asked, which x has",
+    },
+    ("place_rows.x", "ef3ad912"): {
+        "4: g = clear_strided(g, start=skip * inner, shape=(math.prod(shape[:at]), inner), strides=(shape[axis] * inner, 1))":
+            "a negative axis counts from the back to the same place",
+        "4: g = clear_strided(g, start=skip * inner, shape=(math.prod(shape[:axis]), inner), strides=(shape[at] * inner, 1))":
+            "a negative axis counts from the back to the same place",
+    },
+    ("put_rows.value", "74041afb"): {
+        "2: last = is_last(index, size=x_spec.shape[at], dtype=index.spec.dtype)": "mul takes the dtype of the floats beside whole numbers",
+        "2: last = is_last(index, size=x_spec.shape[axis], dtype=g.spec.dtype)": "a negative axis counts from the back to the same place",
+        "4: return mul(take_rows(g, index, axis=at), expand(lined, shape=value_spec.shape))":
+            "a negative axis counts from the back to the same place",
+        "3: lined = reshape(last, shape=(*last.shape, *(1,) * (len(x_spec.shape) - at - 1)))": "the last places have the shape of the index",
+        "4: return mul(take_rows(g, index, axis=axis), lined)": "mul repeats its operands",
+        "4: return mul(take_rows(g, index, axis=axis), expand(lined, shape=lined.shape))": "mul repeats its operands",
     },
     ("prod.x", "af4076a7"): {
         "2: return LIBRARY.neg(repeated(g, x_spec, axis))": "nothing is in it",
@@ -131,9 +140,12 @@ EQUIVALENT: dict[tuple[str, str], dict[str, str]] = {
         "2: return mul(scale(distance, by=by), with_axes(div_or_zero(g, out), distance, axis))":
             "of the spec only the shape is asked, which the distances have",
     },
-    ("vector_norm.x", "e31e50bf"): {
+    ("vector_norm.x", "c6eb4dc3"): {
         "2: if False:": "the general rule gives the same for p = 2, a little slower",
         "2: if axis == 2:": "the general rule gives the same for p = 2, a little slower",
+        "6: if False:": "the general rule gives the same for p = 1: the power 0 of anything is 1",
+        "6: if p == 2:": "the general rule gives the same for p = 1: the power 0 of anything is 1",
+        "6: if p == 0:": "the general rule gives the same for p = 1: the power 0 of anything is 1",
         "5: return LIBRARY.neg(repeated(scale(g, by=0.0), x_spec, axis))": "zeros, whatever their sign and factor",
         "5: return LIBRARY.scale(repeated(scale(g, by=0.0), x_spec, axis), by=2.0)": "zeros, whatever their sign and factor",
         "5: return repeated(scale(out, by=0.0), x_spec, axis)": "zeros, whatever their sign and factor",

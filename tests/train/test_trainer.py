@@ -165,6 +165,31 @@ def test_weights_by_layer_name_are_a_callback_of_ten_lines(blobs: tuple[NDArray[
     assert np.array_equal(capture.kept["out"][-1], model.out.weight.detach().numpy())
 
 
+def test_a_thousand_rows_at_batch_32_end_in_a_batch_of_8() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(1000, FEATURES)).astype(np.float32), rng.integers(0, CLASSES, 1000)
+    seen: list[int] = []
+
+    class Shapes(nn.Module):
+        def forward(self, x: Any) -> Any:
+            seen.append(x.shape[0])
+            return x
+
+    class WeightCapture(Callback):
+        def __init__(self) -> None:
+            self.kept: list[NDArray[np.float32]] = []
+
+        def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+            self.kept.append(self.model.out.weight.detach().numpy().copy())
+
+    model: Any = nn.Sequential(OrderedDict(shapes=Shapes(), out=nn.Linear(FEATURES, CLASSES)))
+    capture = WeightCapture()
+    made = Trainer(model, F.cross_entropy, optim.SGD(model.parameters(), lr=0.1), capture=False)
+    made.fit(x, y, batch_size=32, epochs=2, verbose=0, callbacks=capture)
+    assert seen == [*[32] * 31, 8] * 2
+    assert len(capture.kept) == 2 * 32 and all(not np.array_equal(a, b) for a, b in pairwise(capture.kept))
+
+
 class Halving:
     """A scheduler of PyTorch's form."""
 

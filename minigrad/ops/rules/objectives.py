@@ -45,7 +45,7 @@ def _classes(op: Op, specs: Sequence[Spec]) -> dict[str, int]:
     rows, classes = matrix(op, len(specs) - 2, specs)
     if labels.shape != (rows,):
         raise ShapeError(f"{op.name}: {rows} rows of logits need labels of shape ({rows},), got {listed(op, specs)}: "
-                         "pass class indices, not one-hot rows")
+                         "pass one class index a row, int64, or rows of class probabilities in floats")
     _labels(op, specs, len(specs) - 1)
     if logits.dtype.kind != "f":
         raise DtypeError(f"{op.name}: logits are {logits.dtype.name}, expected float32 or float64")
@@ -79,7 +79,8 @@ def class_values(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Pla
         raise DtypeError(f"{op.name}: x is {x!r}, expected float32 or float64 of shape (batch, classes, ...) or (classes,)")
     before, behind = _around_classes(x.shape)
     if labels.shape != before + behind:
-        raise ShapeError(f"{op.name}: x needs labels of shape {before + behind}, got {listed(op, specs)}: pass class indices, not one-hot rows")
+        raise ShapeError(f"{op.name}: x needs labels of shape {before + behind}, got {listed(op, specs)}: "
+                         "pass class indices in int64, or class probabilities in floats of x's shape")
     _labels(op, specs, 1)
     how = layout("x[o,c,i] labels[o,i] ignore:i out[o,i]", status=True)
     dims = {"o": math.prod(before), "c": x.shape[min(1, len(x.shape) - 1)], "i": math.prod(behind)}
