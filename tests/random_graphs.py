@@ -86,7 +86,7 @@ class Memory:
     leaf: bool = False
     kept: bool = False  # a rule may need what is in it now
     written: bool = False
-    locked: bool = False  # shared in a way in which PyTorch refuses to write
+    locked: bool = False  # one of the libraries refuses to write it
     values: list[int] = field(default_factory=list)
 
 
@@ -219,7 +219,7 @@ class Generator:
         if kind.keeps and grad:
             for i in inputs:
                 self.memories[i].kept = True
-        mine = memory if shares else Memory()
+        mine = memory if shares else Memory(locked=kind.view)  # minigrad refuses to write into a copy that PyTorch has as a view
         mine.kept |= kind.keeps and grad
         cut = (not grad and not kind.writes) or name in ("detach", "argmax") or all(self.cut[i] for i in inputs)
         for i in inputs:

@@ -241,3 +241,9 @@ def test_a_part_that_is_the_whole_is_a_view_of_its_own() -> None:
     with mg.no_grad():
         parts = [x.narrow(0, 0, 3), *x.chunk(1), *x.split(3)]
     assert all(part is not x and not part.requires_grad and part.address == x.address for part in parts)
+
+
+def test_writing_to_a_flipped_copy_leaves_what_it_was_taken_from() -> None:
+    x = mg.tensor(np.arange(6.0).reshape(2, 3))
+    x.flip(1).mul_(10.0)
+    assert x.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]

@@ -13,6 +13,7 @@ from minigrad.nn import init
 from minigrad.nn.module import Module
 from minigrad.nn.parameter import Parameter
 from minigrad.ops.matmul import linear, matmul_nt
+from minigrad.tape.mode import local
 from minigrad.tape.tensor import Tensor
 
 
@@ -52,8 +53,8 @@ class Linear(Module):
             raise DtypeError(f"Linear: the input is a {type(x).__name__}, expected a Tensor or a NumPy array: use mg.tensor(...)")
         shape = x.shape
         if len(shape) != 2 and shape and shape[-1] != self.in_features:
-            raise ShapeError(f"Linear: expected {self.in_features} features along the last axis, got an input of shape {shape}: "
-                             f"flatten it (nn.Flatten()) or make this one Linear({shape[-1]}, {self.out_features})")
+            raise ShapeError(f"in {local.mode.path}: linear: expected {self.in_features} features along the last axis, got an input of shape "
+                             f"{shape}: reshape it (nn.Flatten()), or make this one Linear({shape[-1]}, {self.out_features})")
         if len(shape) != 2 and shape:
             rows = x.reshape((math.prod(shape[:-1]), self.in_features))
             return self.forward(rows).reshape((*shape[:-1], self.out_features))

@@ -19,6 +19,7 @@ from minigrad.ops import indexing as rows
 from minigrad.ops import shape as shapes
 from minigrad.ops.elementwise import add, clone
 from minigrad.ops.joining import cat, narrow
+from minigrad.ops.rules import c_strides
 from minigrad.ops.spec import Shape
 from minigrad.tape.handle import Handle, excerpt
 from minigrad.tape.indexing import checked, getitem, nonzero, places, setitem, take
@@ -193,12 +194,16 @@ class Shaping(Handle):
 
     def flip(self, *dims: Any) -> Tensor:
         """A copy with the order along the axes reversed; all axes if none is given."""
-        rank = len(self.spec.shape)
-        turned = {axis_of(rank, d, "flip") for d in sizes(dims)} if dims else set(range(rank))
-        turned -= {i for i in turned if self.spec.shape[i] == 1}
-        if not turned:
+        shape = self.spec.shape
+        turned = {axis_of(len(shape), d, "flip") for d in sizes(dims)} if dims else set(range(len(shape)))
+        turned -= {i for i in turned if shape[i] == 1}
+        if not turned or 0 in shape:
             return clone(self)  # type: ignore[no-any-return]
-        return getitem(self, tuple(slice(None, None, -1) if i in turned else slice(None) for i in range(rank)))  # type: ignore[no-any-return]
+        strides = c_strides(shape)
+        last = builtins.sum((shape[i] - 1) * strides[i] for i in turned)
+        # Not as a slice, which writes would go through.
+        return shapes.take_strided(self, start=last, shape=shape,  # type: ignore[no-any-return]
+                                   strides=tuple(-s if i in turned else s for i, s in enumerate(strides)))
 
     def roll(self, shifts: Any, dims: Any = None) -> Tensor:
         """A copy with the elements moved `shifts` places along the axes, those that fall out coming in again; of the flat order without axes."""

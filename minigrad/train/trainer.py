@@ -53,7 +53,7 @@ class Trainer:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"Trainer: optimizer is a {type(optimizer).__name__}, expected one of minigrad.optim over model.parameters()")
         own = {id(p) for p in model.parameters()}
-        if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+        if own and not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
             raise ValueError("Trainer: the optimizer updates none of the model's parameters: make it from this model's parameters()")
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.scheduler, self.scheduler_interval = scheduler, scheduler_interval

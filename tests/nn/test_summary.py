@@ -112,18 +112,13 @@ def test_model_gradients_and_random_numbers_stay_as_they_were() -> None:
 
 def test_a_summary_alone_makes_no_program_stale() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Tanh())
-    runs: list[int] = []
-
-    def forward(x: Any) -> Any:
-        runs.append(1)
-        return model(x)
-
-    step = mg.capture(forward)
+    step = mg.capture(lambda x: model(x))
     for _ in range(3):
         step(X)
+    recorded = [recording.runs for recording in step.explain().recordings]
     model.summary(X)
     step(X)
-    assert len(runs) == 2
+    assert [recording.runs for recording in step.explain().recordings] == recorded == [2]
 
 
 def test_what_did_not_run_and_what_is_shared_is_said() -> None:
