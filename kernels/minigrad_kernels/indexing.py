@@ -6,6 +6,7 @@ served in the order in which they stand, so sums and overwritten rows have the s
 from __future__ import annotations
 
 from ._jit import jit
+from .ranges import copy_line, zero_line
 from .reduce import line
 from .simd import inline
 
@@ -29,18 +30,6 @@ def _row(x, o, r):
 
 
 @inline
-def _copy(x, out):
-    for i in range(out.size):
-        out[i] = x[i]
-
-
-@inline
-def _zero(out):
-    for i in range(out.size):
-        out[i] = 0
-
-
-@inline
 def _add(x, out):
     for i in range(out.size):
         out[i] += x[i]
@@ -54,7 +43,7 @@ def take_rows(x, index, out):
         return 0
     for o in range(outer):
         for m in range(index.size):
-            _copy(_row(x, o, _at(index[m], n)), _row(out, o, m))
+            copy_line(_row(x, o, _at(index[m], n)), _row(out, o, m))
     return 1
 
 
@@ -66,7 +55,7 @@ def place_rows(x, index, skip, out):
         return 0
     for o in range(outer):
         for r in range(n):
-            _zero(_row(out, o, r))
+            zero_line(_row(out, o, r))
         for m in range(index.size):
             at = _at(index[m], n)
             if at != skip:
@@ -82,9 +71,9 @@ def put_rows(x, index, value, out):
         return 0
     for o in range(outer):
         for r in range(n):
-            _copy(_row(x, o, r), _row(out, o, r))
+            copy_line(_row(x, o, r), _row(out, o, r))
         for m in range(index.size):
-            _copy(_row(value, o, m), _row(out, o, _at(index[m], n)))
+            copy_line(_row(value, o, m), _row(out, o, _at(index[m], n)))
     return 1
 
 
@@ -96,9 +85,9 @@ def clear_rows(x, index, out):
         return 0
     for o in range(outer):
         for r in range(n):
-            _copy(_row(x, o, r), _row(out, o, r))
+            copy_line(_row(x, o, r), _row(out, o, r))
         for m in range(index.size):
-            _zero(_row(out, o, _at(index[m], n)))
+            zero_line(_row(out, o, _at(index[m], n)))
     return 1
 
 
@@ -167,7 +156,7 @@ def scatter_along(x, index, out):
         return 0
     for o in range(outer):
         for r in range(n):
-            _zero(_row(out, o, r))
+            zero_line(_row(out, o, r))
         for m in range(index.shape[1]):
             place, source = _row(index, o, m), _row(x, o, m)
             for i in range(inner):

@@ -6,13 +6,15 @@ from .simd import inline
 
 
 @inline
-def _copy(x, out):
+def copy_line(x, out):
+    """out = x, in compiled code."""
     for i in range(out.size):
         out[i] = x[i]
 
 
 @inline
-def _zero(out):
+def zero_line(out):
+    """out = 0, in compiled code."""
     for i in range(out.size):
         out[i] = 0
 
@@ -20,31 +22,31 @@ def _zero(out):
 @jit
 def copy(x, out):
     """out = x."""
-    _copy(x, out)
+    copy_line(x, out)
 
 
 @jit
 def put_range(x, value, start, out):
     """out = x, with `value` from `start` on."""
     end = start + value.size
-    _copy(x[:start], out[:start])
-    _copy(value, out[start:end])
-    _copy(x[end:], out[end:])
+    copy_line(x[:start], out[:start])
+    copy_line(value, out[start:end])
+    copy_line(x[end:], out[end:])
 
 
 @jit
 def place_range(value, start, out):
     """out = 0, with `value` from `start` on."""
     end = start + value.size
-    _zero(out[:start])
-    _copy(value, out[start:end])
-    _zero(out[end:])
+    zero_line(out[:start])
+    copy_line(value, out[start:end])
+    zero_line(out[end:])
 
 
 @jit
 def clear_range(x, start, size, out):
     """out = x, with `size` zeros from `start` on."""
     end = start + size
-    _copy(x[:start], out[:start])
-    _zero(out[start:end])
-    _copy(x[end:], out[end:])
+    copy_line(x[:start], out[:start])
+    zero_line(out[start:end])
+    copy_line(x[end:], out[end:])

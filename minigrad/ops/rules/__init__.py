@@ -45,7 +45,6 @@ from minigrad.ops.rules.reductions import over_rows as over_rows
 from minigrad.ops.rules.reductions import place as place
 from minigrad.ops.rules.reductions import reduced as reduced
 from minigrad.ops.rules.reductions import reduction as reduction
-from minigrad.ops.rules.reductions import rowwise as rowwise
 from minigrad.ops.rules.reductions import truth as truth
 from minigrad.ops.rules.shapes import c_strides as c_strides
 from minigrad.ops.rules.shapes import clear_strided as clear_strided

@@ -9,7 +9,7 @@ import numpy as np
 
 from minigrad.errors import ShapeError
 from minigrad.ops.op import Attributes, Op, Plan, Step
-from minigrad.ops.rules.plans import INT64, axes_of, layout, matrix, same_float, same_shape, step
+from minigrad.ops.rules.plans import INT64, axes_of, layout, matrix, same_float, step
 from minigrad.ops.rules.shapes import runs
 from minigrad.ops.spec import Shape, Spec
 from minigrad_kernels.along import Kinds
@@ -128,15 +128,3 @@ def place(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
     _not_empty(op, spec, axes, out)
     kernel = op.kernel.floats if spec.is_float else op.kernel.integers
     return Plan((Spec.of(out, INT64),), (folds(spec, axes)[0].step(kernel, "x[o,n,i] out[o,i]", [spec.dtype, INT64], [0, 1]),))
-
-
-def rowwise(op: Op, specs: tuple[Spec, ...], attributes: Attributes) -> Plan:
-    """A float array, reduced and normalised along its last axis."""
-    dtype = same_float(op, specs)
-    if not specs[0].shape:
-        raise ShapeError(f"{op.name}: a scalar has no last axis")
-    shape = same_shape(op, specs)
-    dims = {"r": math.prod(shape[:-1]), "c": shape[-1]}
-    names = [*(f"x{i}[r,c]" for i in range(len(specs))), "out[r,c]"]
-    return Plan((specs[0],), (step(op.kernel, layout(" ".join(names), "r"), [dtype] * len(names), range(len(names)), dims,
-                                   flops=op.flops(specs, attributes)),))
