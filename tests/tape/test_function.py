@@ -1,7 +1,6 @@
 """`Function`: both styles, several outputs, any order of derivatives; what is wrong in it is named; captured it has the same bits."""
 from __future__ import annotations
 
-import gc
 import weakref
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import minigrad as mg
 from minigrad.autograd import Function, gradcheck, gradgradcheck, once_differentiable
 from minigrad.errors import GraphError, OpError, SavedValueError, ShapeError
+from tests.garbage import cycles_left_by
 
 
 def leaf(*values: float, dtype: Any = np.float64) -> mg.Tensor:
@@ -319,15 +319,7 @@ def test_it_leaves_no_cycle_behind() -> None:
         assert g is not None
         g.sum().backward()
 
-    for _ in range(3):  # what is loaded and planned at first use is not the step's
-        step()
-    gc.collect()
-    gc.disable()
-    try:
-        step()
-        assert gc.collect() == 0
-    finally:
-        gc.enable()
+    assert cycles_left_by(step) == []
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

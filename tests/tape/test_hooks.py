@@ -1,7 +1,6 @@
 """Gradient hooks see the whole gradient, in order, and may replace it; `retain_grad` keeps it; both in captured steps too."""
 from __future__ import annotations
 
-import gc
 import weakref
 from functools import partial
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.errors import GraphError, ShapeError
+from tests.garbage import cycles_left_by
 
 
 def leaf(*values: float) -> mg.Tensor:
@@ -253,15 +253,7 @@ def test_hooks_leave_no_cycle_behind() -> None:
         (h * h).sum().backward()
         assert h.grad is not None
 
-    for _ in range(3):  # what is loaded and planned at first use is not the step's
-        step()
-    gc.collect()
-    gc.disable()
-    try:
-        step()
-        assert gc.collect() == 0
-    finally:
-        gc.enable()
+    assert cycles_left_by(step) == []
 
 
 def test_they_agree_with_pytorch() -> None:
