@@ -213,8 +213,8 @@ def _run(program: int, length: int, first: int, steps: int, part: int, parts: in
     return loop(program, length, first, steps, part, parts, state, entries)  # type: ignore[no-any-return]
 
 
-def _invoke(entry: int, operands: int, at: int, a: int, b: int, c: int, d: int, e: int, f: int) -> int:
-    """One call from Python: put up to six addresses behind the static words, then run the entry whole."""
+def _invoke(entry: int, operands: int, at: int, a: int, b: int, c: int, d: int, e: int, f: int, g: int, h: int, i: int, j: int) -> int:
+    """One call from Python: put up to ten addresses behind the static words, then run the entry whole."""
     q = operands + 8 * at
     _put(q, a)
     _put(q + 8, b)
@@ -222,6 +222,10 @@ def _invoke(entry: int, operands: int, at: int, a: int, b: int, c: int, d: int, 
     _put(q + 24, d)
     _put(q + 32, e)
     _put(q + 40, f)
+    _put(q + 48, g)
+    _put(q + 56, h)
+    _put(q + 64, i)
+    _put(q + 72, j)
     return call_entry(entry, operands, 0, 1)  # type: ignore[no-any-return]
 
 
@@ -254,7 +258,7 @@ def _put(typingctx: Any, address: Any, value: Any) -> Any:
 
 
 #: Addresses that one eager call can pass.
-INVOKE_ADDRESSES: Final = 6
+INVOKE_ADDRESSES: Final = 10
 #: Inputs that `begin` can pass.
 BEGIN_INPUTS: Final = 3
 
@@ -265,7 +269,7 @@ class Calls:
     def __init__(self) -> None:
         self.run = compiled(_run, "machine.run", 8)
         # Under the lock: an eager call's operand block is shared by all threads.
-        self.invoke = compiled(njit(error_model="numpy")(_invoke), "machine.invoke", 9)
+        self.invoke = compiled(njit(error_model="numpy")(_invoke), "machine.invoke", 3 + INVOKE_ADDRESSES)
         self.begin = compiled(njit(error_model="numpy")(_begin), "machine.begin", 9)
         self.pointer_of = compiled(njit(error_model="numpy")(_pointer_of), "machine.pointer_of", 1)
 

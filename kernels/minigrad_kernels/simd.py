@@ -202,7 +202,7 @@ def _vector_in(array: types.Type) -> Vector:
     return vector_of(array.dtype)
 
 
-def _lane_count_mask(builder: Any, count: Any, kind: Vector) -> Any:
+def lane_count_mask(builder: Any, count: Any, kind: Vector) -> Any:
     """LLVM: the first `count` lanes."""
     integer = ir.IntType(kind.dtype.bitwidth)
     narrow = count if count.type == integer else builder.trunc(count, integer)
@@ -273,7 +273,7 @@ def load_tail(typingctx: Any, array: Any, i: Any, count: Any, fill: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = _pointer(context, builder, array, args, kind)
-        mask = _lane_count_mask(builder, args[2], kind)
+        mask = lane_count_mask(builder, args[2], kind)
         vector = context.get_value_type(kind)
         function = ir.FunctionType(vector, [pointer.type, I32, mask.type, vector])
         callee = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.load.{llvm_suffix(vector)}.p0")
@@ -289,7 +289,7 @@ def store_tail(typingctx: Any, array: Any, i: Any, count: Any, x: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = _pointer(context, builder, array, args, kind)
-        mask = _lane_count_mask(builder, args[2], kind)
+        mask = lane_count_mask(builder, args[2], kind)
         vector = context.get_value_type(kind)
         function = ir.FunctionType(ir.VoidType(), [vector, pointer.type, I32, mask.type])
         callee = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.store.{llvm_suffix(vector)}.p0")

@@ -2,7 +2,8 @@
 
 Each is two functions. `numbers(hyper)` is evaluated once a call, in float64; `rule(numbers, g, states..., p)` takes vectors of a gradient,
 of what the optimiser keeps for each parameter, and of the parameter, and gives the new states and the new parameter. One loop runs every
-rule, and another form of it clips the gradient as it reads it, with the bits of clipping first.
+rule; another form of it clips the gradient as it reads it, with the bits of clipping first, and two more also take the statistics of
+the new weights and of their change, block by block, in the steps that are recorded (see `observe`).
 
 hyper holds an optimiser's numbers in its own order, and the number of the step, from 1 on, last.
 """
@@ -11,10 +12,12 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from . import simd
 from ._jit import jit, named
+from .observe import DUE, WEIGHT, first_lanes, put_three
+from .reduce import line, widen
 from .simd import inline, maximum, select, sqrt
 
 Function = Callable[..., Any]
@@ -23,28 +26,48 @@ Kernel = Any
 # Text, because Numba has no variadic kernels, and inside a function because the cache looks for what a kernel is made of in its closure.
 _LOOP: Final = """
 def factory(numbers, rule):
-    def kernel({heads}, {arrays}):
+    def kernel({heads}, {arrays}{more}):
         step = lanes(p)
         whole = p.size // step * step
         rest = p.size - whole
         given = numbers(hyper)
         {by}
+        {begin}
         for i in range(0, whole, step):
             gradient = {load}
             {keep}
             {new} = rule(given, gradient, {loads})
+            {watch}
             {stores}
         if rest:
             gradient = {load_tail}
             {keep_tail}
             {new} = rule(given, gradient, {tails})
+            {watch_tail}
             {store_tails}
+        {end}
+    return kernel
+"""
+# In a step that is not recorded the blocks, neighbours but for padding, are one run.
+_BLOCKS: Final = """
+def factory(plain, watched):
+    def kernel(clock, {heads}, {arrays}, blocks, stats):
+        size = p.itemsize
+        last = blocks.shape[1] - 1
+        if clock[DUE] == 0 and last >= 0:
+            begin, n = blocks[0, 0] * size, blocks[0, last] + blocks[1, last] - blocks[0, 0]
+            plain({heads}, {lines})
+        else:
+            for b in range(last + 1):
+                begin, n = blocks[0, b] * size, blocks[1, b]
+                watched({heads}, {lines}, stats, blocks[2, b])
     return kernel
 """
 
 
-def _source(written: list[str], clips: bool) -> str:
+def _source(written: list[str], clips: bool, watches: bool) -> str:
     times = " * by" if clips else ""
+    seen = "change = widen(new_p - {}); wide = widen({}); changes = changes + change * change; squares = squares + wide * wide; sums = sums + wide"
     return _LOOP.format(
         heads="factor, hyper" if clips else "hyper", arrays=", ".join(["g", *written]), by="by = splat(factor[0], p)" if clips else "",
         new=", ".join(f"new_{x}" for x in written),
@@ -52,19 +75,49 @@ def _source(written: list[str], clips: bool) -> str:
         keep="store(g, i, gradient)" if clips else "", keep_tail="store_tail(g, whole, rest, gradient)" if clips else "",
         loads=", ".join(f"load({x}, i)" for x in written), tails=", ".join(f"load_tail({x}, whole, rest, 0.0)" for x in written),
         stores="; ".join(f"store({x}, i, new_{x})" for x in written),
-        store_tails="; ".join(f"store_tail({x}, whole, rest, new_{x})" for x in written))
+        store_tails="; ".join(f"store_tail({x}, whole, rest, new_{x})" for x in written),
+        more=", stats, at" if watches else "",
+        begin="none = widen(splat(0.0, p)); sums, squares, changes = none, none, none" if watches else "",
+        watch=seen.format("load(p, i)", "new_p") if watches else "",
+        watch_tail=f"new_p = first_lanes(new_p, rest); {seen.format('load_tail(p, whole, rest, 0.0)', 'new_p')}" if watches else "",
+        end="put_three(stats, at + WEIGHT, sums, squares, changes)" if watches else "")
 
 
 def _update(numbers: Function, rule: Function, name: str, clips: bool) -> Kernel:
+    return jit(named(name)(_made(numbers, rule, clips, watches=False)))
+
+
+def _made(numbers: Function, rule: Function, clips: bool, watches: bool) -> Function:
     written = [*inspect.signature(rule).parameters][2:]
-    scope: dict[str, Any] = {**vars(simd), "__name__": __name__}
-    exec(_source(written, clips), scope)
-    return jit(named(name)(scope["factory"](inline(numbers), inline(rule))))
+    scope: dict[str, Any] = {**vars(simd), "__name__": __name__, "widen": widen, "put_three": put_three, "WEIGHT": WEIGHT, "first_lanes": first_lanes}
+    exec(_source(written, clips, watches), scope)
+    made: Function = scope["factory"](inline(numbers), inline(rule))
+    return made
 
 
-def _both(numbers: Function, rule: Function, name: str) -> tuple[Kernel, Kernel]:
-    """kernel(hyper, g, states..., p), and kernel(factor, hyper, g, states..., p), which does g *= factor[0] first."""
-    return _update(numbers, rule, name, False), _update(numbers, rule, f"clip_{name}", True)
+def _watched(numbers: Function, rule: Function, name: str, plain: Kernel, clips: bool) -> Kernel:
+    """kernel(clock, [factor], hyper, g, states..., p, blocks, stats): `plain`, and in a step that is recorded the blocks' groups in stats."""
+    written = [*inspect.signature(rule).parameters][2:]
+    inner = inline(named(f"one_{name}")(_made(numbers, rule, clips, watches=True)))  # passing five arrays takes as long as a small block
+    heads, arrays = "factor, hyper" if clips else "hyper", ["g", *written]
+    scope: dict[str, Any] = {"line": line, "DUE": DUE, "__name__": __name__}
+    exec(_BLOCKS.format(heads=heads, arrays=", ".join(arrays), lines=", ".join(f"line({x}, begin, n)" for x in arrays)), scope)
+    return jit(named(name)(scope["factory"](plain, inner)))
+
+
+class Kernels(NamedTuple):
+    """One rule's kernels."""
+
+    plain: Kernel  # (hyper, g, states..., p)
+    clipped: Kernel  # (factor, hyper, g, states..., p), which does g *= factor[0] first
+    watched: Kernel  # (clock, hyper, g, states..., p, blocks, stats)
+    both: Kernel  # (clock, factor, hyper, g, states..., p, blocks, stats)
+
+
+def _all(numbers: Function, rule: Function, name: str) -> Kernels:
+    plain, clipped = _update(numbers, rule, name, False), _update(numbers, rule, f"clip_{name}", True)
+    watched, both = _watched(numbers, rule, f"watch_{name}", plain, False), _watched(numbers, rule, f"watch_clip_{name}", clipped, True)
+    return Kernels(plain, clipped, watched, both)
 
 
 # ---- what rules are made of ---------------------------------------------------------------------------------------------------------
@@ -229,18 +282,18 @@ def _amsgrad(numbers, g, m, v, top, p):
     return m, v, top, _adam_descended(numbers, m, top, p)
 
 
-# ---- kernels: each update, and after clipping --------------------------------------------------------------------------------------------
-sgd, clip_sgd = _both(_sgd_numbers, _sgd, "sgd")
-sgd_momentum, clip_sgd_momentum = _both(_sgd_numbers, _sgd_momentum, "sgd_momentum")
-sgd_decayed, clip_sgd_decayed = _both(_sgd_options, _sgd_decayed, "sgd_decayed")
-sgd_dampened, clip_sgd_dampened = _both(_sgd_options, _sgd_dampened, "sgd_dampened")
-rmsprop, clip_rmsprop = _both(_rmsprop_numbers, _rmsprop, "rmsprop")
-rmsprop_momentum, clip_rmsprop_momentum = _both(_rmsprop_numbers, _rmsprop_momentum, "rmsprop_momentum")
-rmsprop_centered, clip_rmsprop_centered = _both(_rmsprop_numbers, _rmsprop_centered, "rmsprop_centered")
-rmsprop_centered_momentum: Kernel = _update(_rmsprop_numbers, _rmsprop_centered_momentum, "rmsprop_centered_momentum", False)
-adagrad, clip_adagrad = _both(_adagrad_numbers, _adagrad, "adagrad")
-adam, clip_adam = _both(_adam_numbers, _adam, "adam")
-amsgrad: Kernel = _update(_adam_numbers, _amsgrad, "amsgrad", False)
+# ---- kernels: each update, after clipping, and watched -------------------------------------------------------------------------------------
+sgd = _all(_sgd_numbers, _sgd, "sgd")
+sgd_momentum = _all(_sgd_numbers, _sgd_momentum, "sgd_momentum")
+sgd_decayed = _all(_sgd_options, _sgd_decayed, "sgd_decayed")
+sgd_dampened = _all(_sgd_options, _sgd_dampened, "sgd_dampened")
+rmsprop = _all(_rmsprop_numbers, _rmsprop, "rmsprop")
+rmsprop_momentum = _all(_rmsprop_numbers, _rmsprop_momentum, "rmsprop_momentum")
+rmsprop_centered = _all(_rmsprop_numbers, _rmsprop_centered, "rmsprop_centered")
+rmsprop_centered_momentum = _all(_rmsprop_numbers, _rmsprop_centered_momentum, "rmsprop_centered_momentum")
+adagrad = _all(_adagrad_numbers, _adagrad, "adagrad")
+adam = _all(_adam_numbers, _adam, "adam")
+amsgrad = _all(_adam_numbers, _amsgrad, "amsgrad")
 
 
 @jit

@@ -20,7 +20,6 @@ from minigrad.ops.spec import Spec
 from minigrad.tape.handle import Handle
 from minigrad.tape.mode import is_grad_enabled
 from minigrad_kernels import loops
-from minigrad_kernels.machine import INVOKE_ADDRESSES
 from minigrad_kernels.scalar import generic
 
 Domain = tuple[float, float]
@@ -95,19 +94,14 @@ def _aligned(rule: FunctionType, given: Parameters, wanted: Sequence[str]) -> Fu
     return _written(f"lambda {', '.join([*head, *given.attributes])}: rule({', '.join([*head, *wanted])})", rule=positional(rule))
 
 
-def _part(slopes: FunctionType, without: Sequence[str], given: Parameters, i: int | None, output: FunctionType | None = None) -> FunctionType:
-    """The gradient of one input, element i of what the vjp returns, as a function of those arguments that are not in `without`.
-
-    output: computes y, if that is among them.
-    """
+def _part(slopes: FunctionType, without: Sequence[str], given: Parameters, i: int | None) -> FunctionType:
+    """The gradient of one input, element i of what the vjp returns, as a function of those arguments that are not in `without`."""
     inputs, attributes = [f"x{k}" for k in range(len(given.inputs))], list(given.attributes)
     every = ["g", "y", *inputs, *attributes]
     filled = {name: name if name not in without else "0.0" for name in every}
-    if output is not None:
-        filled["y"] = f"output({', '.join([*inputs, *attributes])})"
     chosen = "" if i is None else f"[{i}]"
     return _written(f"lambda {', '.join(n for n in every if n not in without)}: slopes({', '.join(filled.values())}){chosen}",
-                    slopes=slopes, output=output)
+                    slopes=slopes)
 
 
 def _written(text: str, **cells: Any) -> FunctionType:
@@ -161,19 +155,13 @@ def _give_rules(made: Op, own: FunctionType, computed: FunctionType, rule: Funct
     called = dict(zip(names[:2 + len(given.inputs)], ["g", "y", *[f"x{i}" for i in range(len(given.inputs))]], strict=True))
     looked = {called.get(one, one) for one in mentions(rule, names)}
     places = [f"x{i}" for i in range(len(given.inputs))]
-    output = None
-    if 3 + len(given.inputs) > INVOKE_ADDRESSES and looked >= {"y", *places}:
-        looked.discard("y")  # more arrays than a call can pass: it is computed again
-        output = computed
     unseen = [one for one in ("y", *places, *given.attributes) if one not in looked]
-    if output is not None:
-        unseen = ["y"]
     kept = [one for one in ("y", *places) if one not in unseen]
     numbers = {one: value for one, value in given.attributes.items() if one not in unseen}
     wants = ["out" if one == "y" else given.inputs[int(one[1:])] for one in kept]
-    tensors = on_tensors(_part(slopes, unseen, given, None, output))
+    tensors = on_tensors(_part(slopes, unseen, given, None))
     for i, wrt in enumerate(given.inputs):
-        part = _part(slopes, unseen, given, i if several else None, output)
+        part = _part(slopes, unseen, given, i if several else None)
         compiled = _declare(part, own, f"{made.name}_vjp_{wrt}", Parameters(("g", *wants), numbers))
         rows = [np.linspace(-1, 2, points.shape[1]), *[_values(computed, points, given) if one == "y" else points[int(one[1:])] for one in kept]]
         checks.kernel(compiled, part, np.stack(rows), checks.DERIVATIVE_TOLERANCE)

@@ -10,6 +10,7 @@ from minigrad.errors import CaptureError, DtypeError, NonFiniteError, ShapeError
 from minigrad.ops import elementwise, joining, norms
 from minigrad.ops.ranges import take_range
 from minigrad.ops.shape import cast, reshape
+from minigrad.tape import observe
 from minigrad.tape.gradnorm import Group, group_of
 from minigrad.tape.handle import Handle
 from minigrad.tape.mode import caller, local, no_grad
@@ -110,6 +111,8 @@ def clip_grads_with_norm_(parameters: Iterable[Handle] | Handle, max_norm: float
 
 def _scale(group: Group, bound: Any, total: Any, remember: bool = True) -> None:
     factor = norms.clip_factor(total, bound)
+    if observe.active:
+        observe.look(group.runs())
     for run in group.runs():
         norms.clip_(run.grad, factor)
     if remember:
@@ -124,7 +127,10 @@ def clip_grad_value_(parameters: Iterable[Handle] | Handle, clip_value: float | 
     several = _several(parameters, "clip_grad_value_")
     bound = _bound(clip_value, "clip_grad_value_", "clip_value")
     with no_grad():
-        for run in group_of(several).runs():
+        runs = group_of(several).runs()
+        if observe.active:
+            observe.look(runs)
+        for run in runs:
             norms.clip_value_(run.grad, bound)
 
 

@@ -37,7 +37,7 @@ class Adam(Optimizer):
         kept = [self.moment("exp_avg", run), self.moment("exp_avg_sq", run)]
         if numbers["amsgrad"]:
             kept.append(self.moment("max_exp_avg_sq", run))
-        (update.amsgrad_ if numbers["amsgrad"] else update.adam_)(run.data, run.grad, *kept, numbers.tensor)
+        self.apply(update.amsgrad_ if numbers["amsgrad"] else update.adam_, run, *kept, numbers.tensor)
 
 
 class AdamW(Adam):

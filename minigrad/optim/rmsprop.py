@@ -32,10 +32,10 @@ class RMSprop(Optimizer):
             kept.append(self.moment("grad_avg", run))
         if numbers["momentum"]:
             kept.append(self.moment("momentum_buffer", run))
-            apply = update.rmsprop_centered_momentum_ if numbers["centered"] else update.rmsprop_momentum_
+            chosen = update.rmsprop_centered_momentum_ if numbers["centered"] else update.rmsprop_momentum_
         else:
-            apply = update.rmsprop_centered_ if numbers["centered"] else update.rmsprop_
-        apply(run.data, run.grad, *kept, numbers.tensor)
+            chosen = update.rmsprop_centered_ if numbers["centered"] else update.rmsprop_
+        self.apply(chosen, run, *kept, numbers.tensor)
 
 
 class Adagrad(Optimizer):
@@ -57,4 +57,4 @@ class Adagrad(Optimizer):
                                   "initial_accumulator_value": initial_accumulator_value, "maximize": maximize})
 
     def update(self, run: Segment, numbers: Numbers) -> None:
-        update.adagrad_(run.data, run.grad, self.moment("sum", run, float(numbers["initial_accumulator_value"])), numbers.tensor)
+        self.apply(update.adagrad_, run, self.moment("sum", run, float(numbers["initial_accumulator_value"])), numbers.tensor)

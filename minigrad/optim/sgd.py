@@ -44,8 +44,8 @@ class SGD(Optimizer):
         _, momentum, dampening, decay, nesterov, maximize, _ = hyper.array.tolist()
         decays = decay or maximize
         if not momentum:
-            (update.sgd_decayed_ if decays else update.sgd_)(run.data, run.grad, hyper)
+            self.apply(update.sgd_decayed_ if decays else update.sgd_, run, hyper)
             return
         velocity = self.moment("momentum_buffer", run)
         plain = not (decays or dampening or nesterov)
-        (update.sgd_momentum_ if plain else update.sgd_dampened_)(run.data, run.grad, velocity, hyper)
+        self.apply(update.sgd_momentum_ if plain else update.sgd_dampened_, run, velocity, hyper)

@@ -9,7 +9,7 @@ import numpy as np
 
 from minigrad.ops import norms
 from minigrad.ops.spec import Spec
-from minigrad.tape import live
+from minigrad.tape import live, observe
 from minigrad.tape.handle import Handle, Leaf, wrap
 from minigrad.tape.mode import local
 from minigrad.tape.slab import Segment, moved, segments
@@ -60,7 +60,11 @@ class Group:
     def norm(self) -> Any:
         """The 2-norm over all gradients, a float64 scalar."""
         for run, window in zip(self.runs(), self._windows, strict=True):
-            norms.sum_squares_(run.grad, run.blocks, window)
+            observer = observe.of(run.leaves) if observe.active else None
+            if observer is not None and observer.grads:
+                observer.gradients(run, window)
+            else:
+                norms.sum_squares_(run.grad, run.blocks, window)
         return norms.norm(self._partials)
 
     def finite_by(self) -> Any:

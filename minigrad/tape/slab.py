@@ -45,7 +45,7 @@ class Slab:
     def take(self, size: int) -> int | None:
         """Offset of `size` new elements behind all that are in use, or None if they do not fit."""
         lanes = CACHE_LINE // self.dtype.itemsize
-        padded = -(-size // lanes) * lanes
+        padded = max(1, -(-size // lanes)) * lanes  # an empty parameter has a place of its own, too
         with self._taking:
             if self._ended:
                 while self._ended:

@@ -34,7 +34,7 @@ def compute() -> tuple[list[float], int, int]:
     entry = abi.Entry(twice, LAYOUT, (FLOAT64, FLOAT64)).load()
     x, out = np.arange(3.0), np.zeros(3)
     operands = np.array([*LAYOUT.words({"n": 3}), *[0] * machine.INVOKE_ADDRESSES])
-    assert machine.calls().invoke(entry.address, operands.ctypes.data, 1, x.ctypes.data, out.ctypes.data, 0, 0, 0, 0) == 1
+    assert machine.calls().invoke(entry.address, operands.ctypes.data, 1, x.ctypes.data, out.ctypes.data, *[0] * (machine.INVOKE_ADDRESSES - 2)) == 1
     return out.tolist(), _cache.stats.hits - before[0], _cache.stats.misses - before[1]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.ops import activations, rules, update
+from minigrad.ops import activations, rules
 from minigrad.ops.op import Op
 from minigrad.ops.samples import Case
 from tests.ops.test_every_op import OPERANDS, UPDATES, Array, cases
@@ -328,7 +328,9 @@ GENERATORS: dict[str, Generator] = {
     **dict.fromkeys(("layer_norm", "layer_norm_grad", "layer_norm_scale_grad"), layers),
     **dict.fromkeys(("dropout", "bernoulli", "uniform", "normal"), keyed),
     **dict.fromkeys(("clip_", "clip_value_", "norm"), stepped),
-    **dict.fromkeys(UPDATES, stepped), **dict.fromkeys((clipped.name for clipped in update.CLIPPED.values()), stepped),
+    **dict.fromkeys(UPDATES, stepped), **dict.fromkeys((f"clip_{plain}" for plain in UPDATES), stepped),
+    **dict.fromkeys((f"{watch}_{plain}" for plain in UPDATES for watch in ("watch", "watch_clip")), as_sampled),
+    **dict.fromkeys(("gradients_", "weights_", "signal_", "gather_", "gather_late_", "record_"), as_sampled),
     **dict.fromkeys(("draw_key", "advance_", "count_", "schedule_", "clip_factor", "root", "sum_squares_", "guard"), as_sampled),
     "add_powers": powers,
 }

@@ -9,7 +9,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.errors import NonFiniteError
-from minigrad.ops import norms, update
+from minigrad.ops import norms
 from minigrad.ops.op import Op, registry
 from minigrad.ops.samples import Case
 from minigrad.ops.spec import Spec
@@ -47,9 +47,18 @@ def updated(states: int, numbers: list[float], *factor: float) -> Callable[[np.r
 
 
 OPERANDS |= {name: updated(*given) for name, given in UPDATES.items()}
-OPERANDS |= {clipped.name: updated(*UPDATES[plain.name], 0.3) for plain, clipped in update.CLIPPED.items()}
+CLOCK, BLOCKS = np.array([1, 5, 1, 0]), np.array([[0, 50], [50, 17], [8, 0]])
+
+
+def watched(states: int, numbers: list[float], *factor: float) -> Callable[[np.random.Generator], tuple[Any, ...]]:
+    """The operands of an update, and where statistics of two blocks go."""
+    return lambda rng: (*updated(states, numbers)(rng), CLOCK, BLOCKS, np.zeros(16), *map(np.array, factor))
+
+
+for plain, numbers in UPDATES.items():
+    OPERANDS |= {f"clip_{plain}": updated(*numbers, 0.3), f"watch_{plain}": watched(*numbers), f"watch_clip_{plain}": watched(*numbers, 0.3)}
 #: Inputs that are float64 whatever the parameters are.
-DOUBLE = {"partials", "total", "bound", "factor", "hyper", "clock", "table"}
+DOUBLE = {"partials", "total", "bound", "factor", "hyper", "clock", "table", "stats", "now"}
 
 OPS = [op for op in registry.values() if op.__module__.startswith("minigrad.ops.")]
 

@@ -39,6 +39,14 @@ def test_what_pads_a_parameter_is_zero() -> None:
     assert data[3:16].sum() == data[21:].sum() == 0 and second.place.offset == 16
 
 
+def test_an_empty_parameter_has_a_place_of_its_own() -> None:
+    empty, p = Parameter(np.zeros((0, 3), np.float32)), Parameter(np.ones(20, np.float32))
+    assert empty.address != p.address
+    del empty
+    q = Parameter(np.full(20, 7.0, np.float32))
+    assert q.address != p.address and p.detach().numpy().tolist() == [1.0] * 20
+
+
 def test_neighbours_are_one_segment_and_its_blocks_are_theirs() -> None:
     given = parameters(3, 17, 5)
     run, = slab.segments(given)
