@@ -11,6 +11,7 @@ from minigrad.ops import elementwise
 from minigrad.tape.backward import gradients, require_graph, send_back
 from minigrad.tape.function import Function as Function
 from minigrad.tape.function import once_differentiable as once_differentiable
+from minigrad.tape.sites import trace_lines as trace_lines
 from minigrad.tape.tensor import Tensor, seed, zeros_of
 
 

@@ -43,7 +43,18 @@ class SavedValueError(GraphError):
 
 
 class NonFiniteError(MinigradError, FloatingPointError):
-    """A step whose gradients are not finite; it was refused and nothing was changed."""
+    """A step whose gradients are not finite; it was refused and nothing was changed. The attributes say where it began, as far as it is known."""
+
+    op: str | None = None  # the first op that makes what is not finite of what is, or the one that reads what was not before
+    module: str | None = None  # the path of the module in which it ran
+    line: str | None = None  # file.py:12: the op's, or in eager mode that of the outermost model's call around it
+    backward: bool | None = None  # whether it was on the way back
+    parameter: str | None = None  # whose values were not finite already, by path; or whose gradient is not, where no op is known
+    argument: int | None = None  # of the captured step, that was not finite already
+    input: str | None = None  # another input of the op that was not finite already
+    index: tuple[int, ...] | None = None  # of the first bad value
+    value: float | None = None
+    step: int | None = None  # of a run of captured steps, counted from 0
 
 
 class LabelError(MinigradError, IndexError):

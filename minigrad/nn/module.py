@@ -1,6 +1,7 @@
 """Module: parameters, buffers and submodules by attribute, their names, hooks, and the path that errors quote."""
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
@@ -17,7 +18,10 @@ from minigrad.tape.conversion import dtype_of
 from minigrad.tape.creation import zeros
 from minigrad.tape.hooks import Removable
 from minigrad.tape.mode import local
+from minigrad.tape.record import next_serial
 from minigrad.tape.tensor import Tensor
+
+_caller = sys._getframe
 
 #: Counts changes of who holds whom: a module looks for its path again when this has moved.
 _places = live.Counter()
@@ -79,6 +83,8 @@ class Module:
             self._release(before, name)
         if kind is self._modules and value is not None:
             self._hold(value, name)
+        if kind is self._parameters and value is not None and not hasattr(value, "home"):
+            value.home = (weakref.ref(self), name)
         # The plain attribute is what a forward pass reads: a look-up through __getattr__ would cost it 0.5 us.
         self.__dict__[name] = value
         live.changed()
@@ -166,6 +172,9 @@ class Module:
         for name, child in self._modules.items():
             if child is not None:
                 self._hold(child, name)
+        for name, parameter in self._parameters.items():
+            if parameter is not None:
+                parameter.home = (weakref.ref(self), name)
 
     # ---- running
     def forward(self, *inputs: Any, **options: Any) -> Any:
@@ -175,6 +184,9 @@ class Module:
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         mode = local.mode
         before = mode.path
+        if not before:  # errors name the line
+            frame = _caller(1)
+            mode.sites.append((next_serial(), frame.f_code, frame.f_lasti))
         mode.path = (self._path if self._placed == _places.value else self._find_path()) or before or type(self).__name__
         try:
             if self._hooks is not None:

@@ -1,6 +1,7 @@
 """A parameter: a leaf Tensor in a slab, with its gradient's slot beside it."""
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ from minigrad.tape.tensor import Tensor
 class Parameter(Tensor):
     """A Tensor that a module owns and an optimiser updates; its memory moves only when its dtype is changed."""
 
-    __slots__ = ("place",)
+    __slots__ = ("home", "place")
 
     place: Place
+    home: tuple[weakref.ref[Any], str]  # the module that holds it, and as what; not set where there is none
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         values = data.array if isinstance(data, Handle) else np.asarray(data, None if isinstance(data, np.ndarray) else config.get_default_dtype())
@@ -31,6 +33,16 @@ class Parameter(Tensor):
         self.record, self.weak = None, False
         self.array[...] = values
         self.needs_grad = requires_grad
+
+    @property
+    def path(self) -> str:
+        """Where it is in its model, e.g. 2.weight; "" for one that no module holds."""
+        reference, name = getattr(self, "home", (None, ""))
+        module = reference() if reference is not None else None
+        if module is None:
+            return ""
+        path = module._find_path()
+        return f"{path}.{name}" if path else name
 
 
 def retype(x: Tensor, dtype: np.dtype[Any]) -> None:
@@ -47,7 +59,7 @@ def retype(x: Tensor, dtype: np.dtype[Any]) -> None:
     x.array, x.address, x.spec, x.leaf = made.array, made.address, spec, made.leaf
     if before is not None:
         leaf = x.leaf = x.leaf or Leaf(empty(spec))
-        leaf.hooks, leaf.shared_clock, leaf.present = before.hooks, before.shared_clock, before.present
+        leaf.hooks, leaf.shared_clock, leaf.owned, leaf.present = before.hooks, before.shared_clock, before.owned, before.present
         if before.present:
             assert leaf.slot is not None and before.slot is not None
             leaf.slot.array[...] = before.slot.array

@@ -128,10 +128,10 @@ def summary(model: Any, x: Any, loss: Callable[[Any], Tensor] | None = None) -> 
         raise CaptureError(f"summary at {caller()} inside a captured step: ask for it outside")
     inputs = _inputs(model, x)
     outputs: dict[int, Any] = {}
-    with _as_it_was(model), enable_grad():
+    with as_it_was(model), enable_grad():
         with _heard(model, outputs):
             out = model(*inputs)
-        first = _first(out)
+        first = first_tensor(out)
         value = reduce.sum(first) if loss is None and first is not None else loss(out) if loss is not None else None
         if value is not None and (not isinstance(value, Tensor) or value.numel() != 1):
             raise ShapeError(f"summary: loss gave {value.spec!r}, expected a scalar" if isinstance(value, Tensor) else
@@ -163,7 +163,7 @@ def _inputs(model: Any, x: Any) -> tuple[Any, ...]:
     return tuple(x) if isinstance(x, tuple) else (x,)
 
 
-def _first(out: Any) -> Any:
+def first_tensor(out: Any) -> Any:
     """The first Tensor of a module's output."""
     stack = [out]
     while stack:
@@ -183,8 +183,8 @@ def _heard(model: Any, outputs: dict[int, Any]) -> Iterator[None]:
     before = {module: module._hooks for module in model.modules()}
 
     def hear(module: Any, inputs: Any, out: Any) -> None:
-        if id(module) not in outputs and _first(out) is not None:
-            outputs[id(module)] = _first(out)
+        if id(module) not in outputs and first_tensor(out) is not None:
+            outputs[id(module)] = first_tensor(out)
 
     try:
         for module, hooks in before.items():
@@ -199,7 +199,7 @@ def _heard(model: Any, outputs: dict[int, Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _as_it_was(model: Any) -> Iterator[None]:
+def as_it_was(model: Any) -> Iterator[None]:
     """Put buffers and random state back afterwards."""
     buffers = [(x, x.array.copy()) for x in model.buffers()]
     random = config.generator().bit_generator

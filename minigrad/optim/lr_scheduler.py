@@ -46,7 +46,7 @@ class LRScheduler:
     """
 
     #: Attributes that are no part of `state_dict`.
-    _bound: ClassVar[frozenset[str]] = frozenset({"optimizer", "_clock", "_tracks", "_filled"})
+    _bound: ClassVar[frozenset[str]] = frozenset({"optimizer", "_clock", "_tracks", "_filled", "_progress"})
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         if not isinstance(optimizer, Optimizer):
@@ -77,6 +77,7 @@ class LRScheduler:
         """Be at this step, with the rates of it."""
         self._clock.array[0] = count
         self._filled = -1
+        self._progress = self.optimizer.progress()
         for track in self._tracks:
             track.numbers.tensor.array[track.cell] = track.value(count)
 
@@ -87,11 +88,14 @@ class LRScheduler:
         return int(self._clock.array[0])
 
     def step(self) -> None:
-        """One step further: each group's rate becomes that of the new count."""
-        listener = local.mode.listener
+        """One step further: each group's rate becomes that of the new count; not if all the optimiser did since the last one was to skip."""
+        listener, before = local.mode.listener, self._progress
+        self._progress = now = self.optimizer.progress()
+        if now[0] > before[0] and now[1] == before[1]:
+            return
         self.prepare(1)
         if listener is not None:
-            listener.prepares(self.prepare)
+            listener.prepares(self.prepare, HORIZON)
         with no_grad():
             update.count_(self._clock, cell=0)
             for track in self._tracks:

@@ -2,14 +2,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from minigrad.errors import CaptureError, NonFiniteError
 from minigrad.ops import elementwise, norms, update
+from minigrad.ops.op import Op
 from minigrad.ops.shape import expand
 from minigrad.ops.spec import Spec
 from minigrad.optim import state
-from minigrad.tape import journal, live
+from minigrad.tape import checked, journal, live, observe
+from minigrad.tape.backward import forget
 from minigrad.tape.gradnorm import Group
 from minigrad.tape.handle import Handle, Leaf, clear_gradient, wrap
 from minigrad.tape.live import Numbers
@@ -18,6 +20,8 @@ from minigrad.tape.record import constant
 from minigrad.tape.slab import Segment, aligned, moved
 from minigrad.tape.tensor import Tensor
 
+#: What may become of a step that is not finite.
+POLICIES: Final = ("raise", "skip", "ignore")
 #: What PyTorch calls a hyper-parameter that is out of its range.
 WORDS: Mapping[str, str] = {"lr": "learning rate", "momentum": "momentum value", "dampening": "dampening value", "eps": "epsilon value",
                             "weight_decay": "weight_decay value", "alpha": "alpha value", "lr_decay": "lr_decay value"}
@@ -43,6 +47,9 @@ class Optimizer:
         if not given:
             raise ValueError("optimizer got an empty parameter list")
         self.defaults = dict(defaults)
+        self._nonfinite = "raise"
+        #: Steps that were dropped since they were not finite, with nonfinite="skip".
+        self.skipped = 0
         self._begin()
         for one in given if isinstance(given[0], Mapping) else [{"params": given}]:
             self._add(one)
@@ -109,6 +116,10 @@ class Optimizer:
                           ("initial_lr",))
         self.param_groups.append(numbers)
         self.groups.append(Group(parameters))
+        for p in parameters:
+            if p.leaf is None:
+                p.leaf = Leaf()
+            p.leaf.owned = True
         self._everything = Group(every) if len(self.groups) > 1 else self.groups[0]
         self._clocks: list[list[int]] = []
 
@@ -133,7 +144,7 @@ class Optimizer:
             live.gradients.value += 1
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient. Raises NonFiniteError, and changes nothing, if their norm is not finite.
+        """Update every parameter that has a gradient. Raises NonFiniteError, and changes nothing, if their norm is not finite: see `nonfinite`.
 
         closure: called first, with gradients on, to compute them anew; what it returns is returned. In a group that has no gradient at all
         nothing moves, the count of its steps included.
@@ -143,21 +154,73 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         with no_grad():
-            total = self._everything.finite_by()
-            try:
-                norms.guard(self._everything.norm() if total is None else total)
-            except NonFiniteError:
-                journal.roll_back()
-                raise
+            if self._nonfinite != "ignore" and not self._passes():
+                return loss
+            observer = observe.of(self._everything.parameters) if observe.active else None
+            if observer is not None:
+                for run in self._everything.runs():
+                    observer.missed(run)
             for numbers, group in zip(self.param_groups, self.groups, strict=True):
                 runs = group.runs()
                 if runs and self.counts(numbers):
                     update.count_(numbers.tensor, cell=numbers.age)
                 for run in runs:
                     self.update(run, numbers)
+                    if observer is not None:
+                        observer.updated(run)
+            if observer is not None:
+                observer.end()
         journal.commit()
+        if local.mode.trail is not None:
+            forget(local.mode)
         self._tick()
         return loss
+
+    def _passes(self) -> bool:
+        """Whether the norm of the gradients is finite; False for a step that is to be skipped. Raises NonFiniteError, which says why."""
+        mode = local.mode
+        if mode.listener is not None:
+            mode.listener.guarded(self)
+        total = self._everything.finite_by()
+        try:
+            norms.guard(self._everything.norm() if total is None else total)
+        except NonFiniteError as error:
+            journal.roll_back()
+            observe.refused()
+            try:
+                if self._nonfinite == "raise":
+                    raise checked.explained(error, self._everything.parameters) from None
+            finally:
+                forget(mode)
+            self.skipped += 1
+            if mode.listener is not None:
+                mode.listener.refused()
+            return False
+        return True
+
+    @property
+    def nonfinite(self) -> str:
+        """What becomes of a step whose gradients' norm is not finite.
+
+        "raise": NonFiniteError, which names where it began; parameters, moments, running statistics and random state stay as they were.
+        "skip": they stay, too, the loop goes on, and `skipped` counts. "ignore": no look at the norm, and the update is applied, as in PyTorch.
+        Not part of `state_dict`; a captured step records again. Raises ValueError for other words, CaptureError inside a captured step.
+        """
+        return self._nonfinite
+
+    @nonfinite.setter
+    def nonfinite(self, policy: str) -> None:
+        if policy not in POLICIES:
+            raise ValueError(f"nonfinite is {policy!r}, expected one of {', '.join(map(repr, POLICIES))}")
+        if policy != self._nonfinite:
+            if local.mode.listener is not None:
+                raise CaptureError(f"nonfinite is set at {caller()} inside a captured step, which a replay would not do again: set it before")
+            self._nonfinite = policy
+            live.changed()
+
+    def progress(self) -> tuple[int, int]:
+        """How many steps were skipped, and a number that moves with every step that was taken: for schedules."""
+        return self.skipped, sum(clock[0] for clock in self._clocks)
 
     def _tick(self) -> None:
         """Move the versions of all parameters. They share one, from the first step on: what was saved of them before is stale then anyway."""
@@ -181,8 +244,14 @@ class Optimizer:
         return self.counted
 
     def update(self, run: Segment, numbers: Numbers) -> None:
-        """Update one run of parameters."""
+        """Update one run of parameters, by `apply`."""
         raise TypeError(f"{type(self).__name__} needs an update method")
+
+    def apply(self, op: Op, run: Segment, *others: Any) -> None:
+        """Run op(p, grad, *others), others being states and then numbers; where the run is watched, in the form that takes statistics."""
+        observer = observe.of(run.leaves) if observe.active else None
+        if observer is None or not observer.update(op, run, others):
+            op(run.data, run.grad, *others)
 
     # ---- what is kept for each parameter
     def moment(self, name: str, run: Segment, start: float = 0.0) -> Any:

@@ -55,6 +55,7 @@ class Program:
         order = [_operands(group) for group in groups]
         self.written = layout.written
         self.clocks = [x.clock for x in layout.written]  # versions of what it changes
+        self.early, self.given, self.specs = layout.early, layout.given, arguments  # see `Layout`
         self.writes = sorted(set(layout.places))  # addresses of others' memory: begin, end
         self.arena_bytes = arena_bytes(layout)
         if self.arena_bytes > TRIM_BYTES:
@@ -85,6 +86,9 @@ class Program:
             else:
                 chains.append(self._chain(words, group))
         self.emits = [self._border(words, starts, feed.emit, EMIT, storage, spec) for storage, spec in layout.results]
+        borders = [*starts, len(words)]
+        #: The words at which its parts begin that compute, commit, and hand out results.
+        self.parts = (borders[first], borders[first + len(groups) - len(layout.commit)], borders[first + len(groups)])
         self.words = np.array(words, np.int64)
         self.first = first
         self.starts = starts
@@ -160,6 +164,24 @@ class Program:
         #: How many can work on it at most.
         self.workers = max(config.get_num_threads(), machine.available_cores()) if self.worth_sharing else 1
         return [(PARALLEL if mine else 0) | (BARRIER if wait else 0) for mine, wait in zip(shared, waits, strict=True)]
+
+    def run_part(self, begin: int, end: int, step: int) -> int:
+        """Run the words from one to before another, of one step, on the calling thread; where it failed, else -1."""
+        if begin == end or self.native(self.address + 8 * begin, end - begin, step, 1, 0, 1, self.state_address, machine.table_address()) == 1:
+            return -1
+        at = begin + int(self.state[machine.FAILED])
+        self.state[machine.FAILED] = -1
+        return at
+
+    def calls(self, unit: int) -> list[tuple[int, int]]:
+        """The words of each kernel call of a unit, begin and end: those inside a chain, too."""
+        at, found = self.starts[self.first + unit], []
+        if len(self.units[unit]) > 1:
+            at = (int(self.words[at + HEADER_WORDS]) - self.address) // 8
+        for _ in self.units[unit]:
+            found.append((at, at + int(self.words[at + 2])))
+            at = found[-1][1]
+        return found
 
     def source_at(self, at: int) -> Source:
         """The op behind the instruction at this word."""

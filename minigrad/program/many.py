@@ -1,13 +1,14 @@
 """`run_many`: independent captured steps side by side, each on one core."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from threading import Event
 from typing import Any
 
 from minigrad import config
-from minigrad.errors import CaptureError
+from minigrad.errors import CaptureError, NonFiniteError
 from minigrad.program.replay import stopping
 from minigrad.program.step import CapturedStep, stacked
 
@@ -29,15 +30,26 @@ def run_many(steps: Sequence[CapturedStep[..., Any]], n: int, *args: Any, index:
     results: list[Any] = [None] * len(steps)
     waiting: dict[int, Any] = {}
     for i, step in enumerate(steps):
-        rest, draws = step.begun(n, args, kwargs, index)
-        if draws:
-            results[i] = rest()  # the order of those that draw from the one random state is the order in which they were given
-        else:
+        with _named(i):
+            rest, draws = step.begun(n, args, kwargs, index)
+            if draws:
+                results[i] = rest()  # the order of those that draw from the one random state is the order in which they were given
+        if not draws:
             waiting[i] = rest
     _check_independent({i: steps[i] for i in waiting})
     for i, result in _side_by_side(waiting).items():
         results[i] = result
     return stacked(results)
+
+
+@contextmanager
+def _named(i: int) -> Iterator[None]:
+    """Say of a refused step in whose place it was."""
+    try:
+        yield
+    except NonFiniteError as error:
+        error.args = (f"run_many: in steps[{i}]: {error}",)
+        raise
 
 
 def _check_independent(steps: dict[int, CapturedStep[..., Any]]) -> None:
@@ -56,12 +68,12 @@ def _side_by_side(runs: dict[int, Any]) -> dict[int, Any]:
     """The results of all, each run in one thread."""
     stop = Event()
 
-    def go(run: Any) -> Any:
-        with stopping(stop):
+    def go(i: int, run: Any) -> Any:
+        with stopping(stop), _named(i):
             return run()
 
     with ThreadPoolExecutor(max(1, min(config.get_num_threads(), len(runs)))) as pool:
-        futures = {i: pool.submit(go, run) for i, run in runs.items()}
+        futures = {i: pool.submit(go, i, run) for i, run in runs.items()}
         try:
             wait(futures.values(), return_when=FIRST_EXCEPTION)
         finally:

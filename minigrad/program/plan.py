@@ -30,14 +30,26 @@ class Storage:
         self.offset = -1
 
 
+class Value(NamedTuple):
+    """What an op reads or writes: where it is, and an address that no other value of the step has."""
+
+    storage: Storage
+    spec: Spec
+    at: int
+
+
 class Source(NamedTuple):
-    """The op behind an instruction, for people."""
+    """The op behind an instruction, for people and for looking again at what it made."""
 
     op: Op
     path: str
     line: str
     shapes: tuple[Shape, ...]
     again: bool  # computed a second time, to save memory
+    number: int = -1  # of the op in the step
+    backward: str = ""  # the op whose rule it is a part of
+    reads: tuple[Value, ...] = ()
+    writes: tuple[Value, ...] = ()
     nbytes: int = 0  # that the instruction reads and writes
 
 
@@ -58,6 +70,8 @@ class Layout(NamedTuple):
     results: list[tuple[Storage, Spec]]
     written: list[Handle]  # Tensors outside the step that it changes
     places: list[tuple[int, int]]  # addresses outside the step that it writes: begin, end
+    early: list[Handle]  # Tensors there that it writes before it commits
+    given: list[int]  # addresses of the arguments in the recording
 
 
 def lay_out(ran: list[Ran], slots: set[int], arguments: list[Operand], results: list[Operand]) -> Layout:
@@ -76,7 +90,7 @@ def lay_out(ran: list[Ran], slots: set[int], arguments: list[Operand], results: 
             found = places[x.address] = Storage(x.spec.nbytes, x.address, x.owner)
         return found
 
-    for item in ran:
+    for number, item in enumerate(ran):
         operands = [place(x) for x in item.inputs]
         if item.out is not None:
             if item.plan.alias is not None:
@@ -91,7 +105,11 @@ def lay_out(ran: list[Ran], slots: set[int], arguments: list[Operand], results: 
         operands += [Storage(spec.nbytes) for spec in item.plan.temps]
         target = commit if item.op.commit else compute
         written += [x.owner for x in (item.inputs[i] for i in item.op.mutates) if x.owner is not None]
-        source = Source(item.op, item.path, item.line, tuple([x.spec.shape for x in item.inputs]), item.again)
+        reads = tuple([Value(s, x.spec, x.address) for s, x in zip(operands, item.inputs, strict=False)])
+        writes = tuple([reads[i] for i in item.op.mutates])
+        if item.out is not None and item.plan.alias is None:
+            writes += (Value(place(item.out), item.out.spec, item.out.address),)
+        source = Source(item.op, item.path, item.line, tuple([x.spec.shape for x in item.inputs]), item.again, number, item.backward, reads, writes)
         sizes = [spec.nbytes for spec in (*[x.spec for x in item.inputs], *([item.out.spec] if item.out is not None else []), *item.plan.temps)]
         for step in item.plan.steps:
             nbytes = sum(sizes[i] for i in set(step.operands) if i != SCRATCH)
@@ -100,9 +118,11 @@ def lay_out(ran: list[Ran], slots: set[int], arguments: list[Operand], results: 
             late.append(item)
         elif late:
             _check_order(item, late)
-    outside = [x for item in ran for x in (*[item.inputs[i] for i in item.op.mutates], item.out)
+    outside = [(x, x.owner, item.op.commit) for item in ran for x in (*[item.inputs[i] for i in item.op.mutates], item.out)
                if x is not None and x.owner is not None and item.plan.alias is None]
-    return Layout(compute, commit, given, [(place(x), x.spec) for x in results], written, [(x.address, x.address + x.spec.nbytes) for x in outside])
+    early = list({x.address: owner for x, owner, late_ in outside if not late_}.values())
+    return Layout(compute, commit, given, [(place(x), x.spec) for x in results], written,
+                  [(x.address, x.address + x.spec.nbytes) for x, *_ in outside], early, [x.address for x in arguments])
 
 
 def overlap(x: Operand, y: Operand) -> bool:

@@ -2,9 +2,12 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -14,8 +17,10 @@ from minigrad.ops import elementwise
 from minigrad.ops.op import Op, Plan
 from minigrad.ops.random import advance_, draw_key
 from minigrad.ops.spec import Spec
+from minigrad.tape.backward import forget
 from minigrad.tape.handle import Handle, Leaf, twin
 from minigrad.tape.mode import Listener, caller, local, no_grad
+from minigrad.tape.record import Record, next_serial
 from minigrad_kernels._host import CACHE_LINE
 
 
@@ -49,6 +54,7 @@ class Ran(NamedTuple):
     path: str
     line: str
     again: bool = False  # computed a second time, to save memory
+    backward: str = ""  # the op whose rule it is a part of, whose path and line these are; "" in the forward pass
 
 
 #: Where the addresses of a recording begin: above all that a process can have.
@@ -66,6 +72,7 @@ class Recorder(Listener):
         self._made: list[tuple[weakref.ref[Handle], int]] = []
         self.clocks: list[list[int]] = []  # versions that optimisers moved
         self.prepare: Counter[Callable[[int], None]] = Counter()  # what has to be ready for each run, and how many times over
+        self.at_once = sys.maxsize  # runs that can be prepared for
         self.fresh: dict[int, Leaf] = {}  # leaves whose gradient was set to None inside
         self._given: set[int] = set()
         self.slots: set[int] = set()  # addresses of gradients that were written
@@ -73,6 +80,9 @@ class Recorder(Listener):
         self.draws: list[Handle] = []  # the random state, once for each key that was taken from it
         self.entry: dict[int, tuple[Leaf, bool]] = {}  # leaves whose gradient from before the step was looked at
         self.shows: list[tuple[str, Operand]] = []  # what `debug_print` shows of a run, with its label
+        self.guards: list[Any] = []  # optimisers that looked at the norm of their gradients
+        self.dropped = False  # one of them dropped its step, so that this is not what a program does
+        self._lines: list[tuple[int, str]] = []  # by number of the record to come, where it was made
         self.arguments = [self._new(x) for x in arguments]
 
     def _new(self, x: Handle) -> Operand:
@@ -104,7 +114,18 @@ class Recorder(Listener):
                 made = self._view(operands[plan.alias], out, out.address - inputs[plan.alias].address)
             else:
                 made = self.operand(out) if out.address in self.slots else self._new(out)
-        self.items.append(Ran(op, plan, operands, made, local.mode.path, caller()))
+        mode = local.mode
+        if mode.turn is None:
+            line = caller()
+            if mode.grad:
+                self._lines.append((next_serial(), line))
+            self.items.append(Ran(op, plan, operands, made, mode.path, line))
+        else:
+            self.items.append(Ran(op, plan, operands, made, mode.turn.path, self.line_of(mode.turn) or caller(), backward=mode.turn.op.name))
+
+    def line_of(self, record: Record) -> str:
+        at = bisect_right(self._lines, record.serial, key=itemgetter(0)) - 1
+        return self._lines[at][1] if at >= 0 else ""
 
     def _view(self, base: Operand, out: Handle, shift: int) -> Operand:
         if base.owner is not None:
@@ -135,13 +156,23 @@ class Recorder(Listener):
     def ticked(self, clock: list[int]) -> None:
         self.clocks.append(clock)
 
-    def prepares(self, prepare: Callable[[int], None]) -> None:
+    def prepares(self, prepare: Callable[[int], None], at_once: int) -> None:
         self.prepare[prepare] += 1
+        self.at_once = min(self.at_once, at_once // self.prepare[prepare])
 
     def drew(self, state: Handle, key: Handle) -> None:
         """In a program the state stands still until the commit part, so the n-th key is taken n ahead of it."""
         self.ran(draw_key, _planned(draw_key, state, ahead=len(self.draws)), (state,), key)
         self.draws.append(state)
+
+    def guarded(self, optimizer: Any) -> None:
+        self.guards.append(optimizer)
+        if len(self.guards) > 1 and any(one.nonfinite == "skip" for one in self.guards):
+            raise CaptureError(f"two optimisers take a step at {caller()} in one captured step, and one of them has nonfinite='skip': what the "
+                               "other does is one program with it. Capture one optimiser step per function, or let both raise")
+
+    def refused(self) -> None:
+        self.dropped = True
 
     def shown(self, label: str, x: Handle) -> None:
         """Each run shows what `x`, of which nobody else knows, holds at its end."""
@@ -154,6 +185,7 @@ class Recorder(Listener):
 
     def finished(self) -> None:
         """The step has returned. All of its draws are committed at once."""
+        forget(local.mode)
         for state in self.draws[-1:]:
             self.ran(advance_, _planned(advance_, state, by=len(self.draws)), (state,), None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -16,13 +17,14 @@ from minigrad import config
 from minigrad.errors import CaptureError, StepBusyError
 from minigrad.ops.norms import guard
 from minigrad.ops.spec import Spec
+from minigrad.program.checked import refused
 from minigrad.program.encode import Program, arena_bytes
 from minigrad.program.fuse import fuse
 from minigrad.program.plan import Layout, lay_out
 from minigrad.program.recompute import recompute
 from minigrad.program.record import Operand, Ran, Recorder, difference, display
 from minigrad.tape import handle as handles
-from minigrad.tape import live
+from minigrad.tape import live, observe
 from minigrad.tape.handle import Array, Handle, Leaf, address_of, empty
 from minigrad.tape.mode import local
 from minigrad.tape.tree import TENSOR, build, kinds
@@ -77,6 +79,8 @@ class Replay:
         self.prepare: Callable[[int], None] | None = None  # what has to be called before so many steps
         self.at_once = sys.maxsize  # steps that this can be called for
         self.seconds = 0.0  # of one step, measured
+        self.guards: list[Any] = []  # optimisers whose gradients a run looks at
+        self.skips: Any = None  # the one of them whose bad steps are dropped
         self.busy = threading.Lock()
 
     def fits(self) -> bool:
@@ -104,6 +108,8 @@ class Replay:
 
         Raises CaptureError if they differ although nothing that a step may depend on has changed in between.
         """
+        self.guards = recorder.guards
+        self.skips = next((one for one in self.guards if one.nonfinite == "skip"), None)
         lines = recorder.signature()
         digest = blake2b(repr((lines, structure)).encode()).digest()  # not `hash`: that of -1 is that of -2
         if self._lines is not None and digest != self._digest and self.changes == changes:
@@ -129,8 +135,8 @@ class Replay:
         self.leaves, self.shows = list(leaves.values()), [label for label, _ in recorder.shows]
         self.settles = all(leaf.present is there for leaf, there in self._entry.values())
         self._fresh, self._cleared = frozenset(recorder.fresh), list(recorder.fresh.values())
-        self.prepare = partial(_prepare, dict(recorder.prepare)) if recorder.prepare else None
-        self.at_once = max(1, live.HORIZON // max(recorder.prepare.values())) if recorder.prepare else sys.maxsize
+        self.prepare = _all_prepared(recorder.prepare)
+        self.at_once = max(1, recorder.at_once)
         self.clocks = list({id(clock): clock for clock in (*recorder.clocks, *self.program.clocks)}.values())
 
     def deviation(self, recorder: Recorder) -> str | None:
@@ -222,26 +228,50 @@ class Replay:
                     clock[0] += ran
                 if ran:
                     self.leave()
+            done += ran
             if ran < chunk:
-                raise self.failure(program, done + ran)
-            self.seconds = max((time.perf_counter() - began) / chunk, 1e-9)
-            done += chunk
+                self.ended(program, done)
+                done += 1
+            else:
+                self.seconds = max((time.perf_counter() - began) / chunk, 1e-9)
 
-    def failure(self, program: Program, step: int) -> Exception:
-        """The error of the op that ended the run, with the place where it was recorded."""
+    def ended(self, program: Program, step: int) -> None:
+        """An op ended the run. Raises its error, or takes the rest of a step that is to be skipped."""
         at = int(program.state[machine.FAILED])
         program.state[machine.FAILED] = -1
+        if program.source_at(at).op is guard:
+            with _leaving:
+                live.replays.value += 1  # norms of gradients that were written over hold no more
+                self.leave()  # the gradients are those of the refused step
+                observe.refused()
+            if self.skips is None:
+                raise refused(program, at, step, self.guards)
+            with _leaving:
+                self.skips.skipped += 1
+            _, commit, emit = program.parts
+            at = program.run_part(at + int(program.words[at + 2]), commit, step)
+            if at < 0:
+                program.run_part(emit, program.length, step)  # copies cannot fail
+                return
+        raise self.failure(program, at, step)
+
+    def failure(self, program: Program, at: int, step: int) -> Exception:
+        """The error of the op at this word, with the place where it was recorded."""
         source = program.source_at(at)
-        live.replays.value += 1  # norms of gradients that were written over hold no more
-        if source.op is guard:
-            self.leave()  # the gradients are those of the refused step
-        else:
-            for leaf in self._cleared:
-                leaf.present, leaf.linked = False, None
-            live.gradients.value += 1
+        live.replays.value += 1
+        for leaf in self._cleared:
+            leaf.present, leaf.linked = False, None
+        live.gradients.value += 1
         reason = source.op.failure()
         where = ", ".join(x for x in (f"step {step}", source.path and f"in {source.path}", source.line) if x)
         return type(reason)(f"{reason} ({where})")
+
+
+def _all_prepared(times: Counter[Callable[[int], None]]) -> Callable[[int], None] | None:
+    """What has to be called before so many steps; None if nothing has."""
+    if len(times) == 1 and times.total() == 1:
+        return next(iter(times))
+    return partial(_prepare, dict(times)) if times else None
 
 
 def _prepare(times: dict[Callable[[int], None], int], steps: int) -> None:
@@ -306,11 +336,12 @@ class Flat:
                 out = empty(spec)
                 cells[at] = out.address
                 outs.append(out)
-            if program.native(*self._arguments) != 1:
-                raise replay.failure(program, 0)
-            for clock in replay.clocks:
-                clock[0] += 1
-            _replays.value += 1
+            if program.native(*self._arguments) == 1:
+                for clock in replay.clocks:
+                    clock[0] += 1
+                _replays.value += 1
+            else:
+                replay.ended(program, 0)
         finally:
             replay.busy.release()
         return outs[0] if self._single else replay.given(outs)

@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
-from minigrad.errors import CaptureError, ShapeError
+from minigrad.errors import CaptureError, NonFiniteError, ShapeError
 from minigrad.ops.spec import Spec
 from minigrad.program.audit import State, results_differ
 from minigrad.program.constants import PLAIN, Constants, random_states
@@ -20,6 +20,7 @@ from minigrad.program.explain import Explanation
 from minigrad.program.record import Recorder
 from minigrad.program.replay import NOT_TAKEN, Flat, Replay
 from minigrad.tape import journal, live
+from minigrad.tape.checked import later
 from minigrad.tape.handle import Array, Handle, twin, wrap
 from minigrad.tape.mode import caller, is_grad_enabled, listening, local
 from minigrad.tape.tree import ARRAY, build, flatten, kinds, values
@@ -187,11 +188,11 @@ class CapturedStep(Generic[P, R]):
         fresh = [wrap(x.array.copy(), x.spec) for x in outputs]
         places = [recorder.operand(x) for x in outputs]
         del outputs, arguments
-        if audited:
+        if audited and not recorder.dropped:
             difference = replay.deviation(recorder)
             if difference is not None:
                 raise CaptureError(difference)
-        else:
+        elif not recorder.dropped:
             replay.learn(recorder, [*places, *[x for _, x in recorder.shows]], shape, changes)
         return build(shape, partial(next, iter(fresh)))
 
@@ -301,7 +302,11 @@ class CapturedStep(Generic[P, R]):
         while len(results) < steps and not (replay.holds() and replay.settles):
             now = at(len(results))
             # A step that leaves other gradients than it found is followed by another program than its own.
-            results.append(_stacked(replay.many(now, [0] * len(now), None) if replay.holds() else self._record(replay, structure, now)))
+            try:
+                results.append(_stacked(replay.many(now, [0] * len(now), None) if replay.holds() else self._record(replay, structure, now)))
+            except NonFiniteError as error:
+                later(error, len(results))
+                raise
             replay = self._replay(structure, specs)
         done = len(results)
 
@@ -311,11 +316,15 @@ class CapturedStep(Generic[P, R]):
                 results.append(_stacked(self._audit(replay, structure, at(at_step))))
                 at_step += 1
             left = steps - at_step
-            if left and by is None:
-                results.append(replay.many([a[at_step:] for a in arrays], [a.nbytes // steps for a in arrays], left))
-            elif left:
-                table = None if isinstance(by, int) else np.ascontiguousarray(by[at_step:])  # type: ignore[index]
-                results.append(replay.many(arrays, [0] * len(arrays), left, table))
+            try:
+                if left and by is None:
+                    results.append(replay.many([a[at_step:] for a in arrays], [a.nbytes // steps for a in arrays], left))
+                elif left:
+                    table = None if isinstance(by, int) else np.ascontiguousarray(by[at_step:])  # type: ignore[index]
+                    results.append(replay.many(arrays, [0] * len(arrays), left, table))
+            except NonFiniteError as error:
+                later(error, at_step)
+                raise
             return _joined(results)
 
         return rest

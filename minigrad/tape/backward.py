@@ -13,7 +13,7 @@ from minigrad.ops import shape as shapes
 from minigrad.ops.spec import Shape
 from minigrad.tape import hooks, live
 from minigrad.tape.handle import Handle, Leaf, handed, slot_for_writing, twin
-from minigrad.tape.mode import GradMode, local
+from minigrad.tape.mode import GradMode, Mode, local
 from minigrad.tape.record import Record
 
 #: A pass over more records than this leaves enough free memory behind to hand it back.
@@ -129,7 +129,16 @@ def sweep(roots: dict[Record, Any], *, retain_graph: bool, create_graph: bool, l
     found: dict[Any, Any] = {}
     late: dict[Handle, Any] = {}  # of leaves with hooks, which see the whole gradient of a pass
     mode = local.mode
+    listens, outer = mode.listener is not None, mode.turn
     to_slots = wanted is None and not create_graph
+    trail = None
+    if to_slots:
+        if mode.trail is not None:
+            forget(mode)
+        if _owned(order):
+            few = len(order) <= TRAIL_RECORDS
+            trail = Trail(dict(roots) if few else {}, order if few else [], not retain_graph, len(order))
+    dropped = trail is None or not trail.order
     hooked = hooks.registered
     for root, gradient in roots.items():
         root.grad = gradient
@@ -139,6 +148,8 @@ def sweep(roots: dict[Record, Any], *, retain_graph: bool, create_graph: bool, l
                 g, record.grad = record.grad, None
                 if g is None:
                     continue
+                if listens:
+                    mode.turn = record
                 if hooked and hasattr(record, "hooks"):
                     g = hooks.run(record.hooks, g)
                 if wanted is not None and record in wanted:
@@ -188,23 +199,56 @@ def sweep(roots: dict[Record, Any], *, retain_graph: bool, create_graph: bool, l
                     else:
                         leaf(parent, given)
                 if not retain_graph:
-                    record.kept, record.parents = None, ()
+                    record.kept = None
+                    if dropped:
+                        record.parents = ()
+            mode.turn = outer
             for handle, g in late.items():
                 assert handle.leaf is not None and handle.leaf.hooks is not None
                 leaf(handle, hooks.run(handle.leaf.hooks, g))
     finally:
-        mode.destination = None
+        mode.destination, mode.turn, mode.trail = None, outer, trail or mode.trail
         for record in order:
             record.grad = None
         live.gradients.value += 1
     return Swept(found, len(order))
 
 
+#: A pass over more records than this is not kept.
+TRAIL_RECORDS: Final = 20_000
+
+
+class Trail(NamedTuple):
+    """What a backward pass went through, kept until the optimiser's guard has passed, so that a refused step can be computed again."""
+
+    roots: dict[Record, Any]  # with the gradients that the pass began with
+    order: list[Record]  # latest first
+    consumed: bool  # whether the pass used the records up
+    records: int  # which are not kept if they are too many
+
+
+def forget(mode: Mode) -> None:
+    """Let go of the last pass, without recursion."""
+    trail, mode.trail = mode.trail, None
+    if trail is not None and trail.consumed:
+        for record in trail.order:
+            record.parents = ()
+
+
+def _owned(order: list[Record]) -> bool:
+    """Whether one of the first things that was done has an optimiser's parameter."""
+    for record in order[:-5:-1]:
+        for parent in record.parents:
+            if isinstance(parent, Handle) and parent.leaf is not None and parent.leaf.owned:
+                return True
+    return False
+
+
 def _leading_to(order: list[Record], wanted: set[Any]) -> set[Any]:
     """The records of `order` from which something wanted can be reached, and what is wanted itself; a record that is used up might."""
     useful = set(wanted)
     for record in reversed(order):
-        if record.kept is None or any(parent in useful for parent in record.parents if parent is not None):
+        if record.kept is None or any(parent in useful for parent in record.parents if isinstance(parent, Record | Handle)):
             useful.add(record)
     return useful
 

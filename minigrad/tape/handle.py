@@ -32,7 +32,7 @@ def address_of(array: Array) -> int:
 class Leaf:
     """Where a leaf's gradient is kept: a slot that lives as long as the leaf and is written by backward, eager or captured."""
 
-    __slots__ = ("slot", "present", "linked", "handed", "norm", "normed", "shared_clock", "hooks", "groups")
+    __slots__ = ("slot", "present", "linked", "handed", "norm", "normed", "shared_clock", "owned", "hooks", "groups")
 
     def __init__(self, slot: Handle | None = None) -> None:
         self.slot = slot
@@ -42,6 +42,7 @@ class Leaf:
         self.norm: Handle | None = None  # the norm over a group of gradients, this one among them
         self.normed = -1  # and the version of the slot when it was taken
         self.shared_clock = False  # whether an optimiser has given the leaf its clock
+        self.owned = False  # whether it is an optimiser's
         self.hooks: dict[int, Any] | None = None  # called with the gradient before it is added
         self.groups: dict[tuple[int, ...], Any] | None = None  # of parameters of which this one is the first: see `gradnorm.group_of`
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from minigrad.errors import DtypeError, GraphError, ShapeError
 from minigrad.ops import elementwise, ranges
 from minigrad.tape import journal
@@ -112,6 +114,8 @@ def _keep_values(result: Handle, target: Handle, first: int) -> None:
             continue
         seen.add(record)
         stack += [parent for parent in record.parents if type(parent) is Record]
+        record.parents = tuple([None if isinstance(parent, np.ndarray) and np.may_share_memory(parent, target.array) else parent
+                                for parent in record.parents])
         for i, kept in enumerate(record.kept or ()):
             if _overlap(kept, target):
                 assert record.kept is not None

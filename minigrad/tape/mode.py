@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator, contextmanager
 from functools import partial, wraps
@@ -10,11 +11,15 @@ from inspect import isgeneratorfunction
 from os.path import basename
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 if TYPE_CHECKING:
     from minigrad.ops.op import Op, Plan
     from minigrad.tape.handle import Handle, Leaf
+    from minigrad.tape.record import Record
+
+#: Calls of outermost modules that a thread remembers.
+SITES: Final = 256
 
 
 class Listener:
@@ -41,17 +46,27 @@ class Listener:
     def ticked(self, clock: list[int]) -> None:
         """An optimiser moved the version of its parameters."""
 
-    def prepares(self, prepare: Callable[[int], None]) -> None:
-        """What ran needs `prepare(n)` before it is run n times, at most `live.HORIZON` at once: it reads values that follow a schedule."""
+    def prepares(self, prepare: Callable[[int], None], at_once: int) -> None:
+        """What ran needs `prepare(n)` before it is run n times, at most `at_once`: it reads what follows a schedule, or writes a recording."""
 
     def drew(self, state: Handle, key: Handle) -> None:
         """A key was taken from the random state, which has moved on; neither was heard as an op."""
+
+    def line_of(self, record: Record) -> str:
+        """Where the op of the record was called; "" if that is not known."""
+        return ""
+
+    def guarded(self, optimizer: Any) -> None:
+        """The norm of an optimiser's gradients is about to be looked at."""
+
+    def refused(self) -> None:
+        """It was not finite, and the step goes on without its update."""
 
 
 class Mode:
     """The switches of one thread, as one object so that an op reads them through a single thread-local look-up."""
 
-    __slots__ = ("grad", "listener", "destination", "path", "room", "journal")
+    __slots__ = ("grad", "listener", "destination", "path", "room", "journal", "turn", "trail", "sites")
 
     def __init__(self) -> None:
         self.grad = True
@@ -59,16 +74,19 @@ class Mode:
         self.destination: Handle | None = None  # a leaf's gradient slot that the next op with its spec writes into
         self.path = ""  # of the module that is running: for error texts, records and programs
         self.journal: dict[int, Any] = {}  # what was written before a step's guard was heard, as it was before
+        self.turn: Record | None = None  # whose gradient the sweep sends back, while somebody listens
+        self.trail: Any = None  # what the last backward pass went through, until its step is committed
+        self.sites: deque[tuple[int, Any, int]] = deque(maxlen=SITES)  # where outermost modules, or traced ops, were called: see sites.py
         self.room: Any = None  # where the programs of this thread, of which one runs at a time, work: bytes for each worker
 
 
-_PACKAGE = str(Path(__file__).parents[1])
+PACKAGE: Final = str(Path(__file__).parents[1])
 
 
 def caller() -> str:
     """`file.py:12` of the innermost line outside the package: the user's. Costs about 2 us, so it is for programs and errors."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
     return sys.intern(f"{basename(frame.f_code.co_filename)}:{frame.f_lineno}") if frame is not None else ""
 

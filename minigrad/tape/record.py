@@ -26,7 +26,7 @@ class Record:
 
     op: Op
     mask: int  # bit i: input i needs a gradient and has a rule
-    parents: tuple[Record | Handle | None, ...]
+    parents: tuple[Any, ...]  # for each input a Record, a leaf, or, where no gradient flows, its array (None if that is not known any more)
     kept: list[Handle] | None  # None once backward has consumed them
     versions: list[int]
     attributes: dict[str, Any]
@@ -177,10 +177,10 @@ def call(op: Op, *inputs: Any, **attributes: Any) -> Any:
         elif count == 2:
             x, y = inputs
             mask = x.needs_grad | y.needs_grad << 1
-            parents = ((x.record or x) if x.needs_grad else None, (y.record or y) if y.needs_grad else None)
+            parents = ((x.record or x) if x.needs_grad else x.array, (y.record or y) if y.needs_grad else y.array)
         else:
             mask = sum([bit for x, bit in zip(inputs, _BITS) if x.needs_grad])  # noqa: B905  the shorter one ends it
-            parents = tuple([(x.record or x) if x.needs_grad else None for x in inputs]) if mask else ()
+            parents = tuple([(x.record or x) if x.needs_grad else x.array for x in inputs]) if mask else ()
         mask &= op.differentiable
         if mask:
             record = _new(Record)

@@ -125,7 +125,8 @@ class CSVLogger(Callback):
 class TerminateOnNaN(Callback):
     """Ends the training where a step is refused because its gradients are not finite, or an epoch's figure is not, instead of raising.
 
-    The model is as it was before that step. `error` says what happened; None if nothing did.
+    The model is as it was before that step. `error` says what happened, and its notes in which epoch and batch; None if nothing did. A line
+    where `fit` shows its progress says so, too.
     """
 
     def __init__(self) -> None:
@@ -141,11 +142,13 @@ class TerminateOnNaN(Callback):
         if broken:
             self.error = NonFiniteError(f"{broken[0]} of epoch {epoch} is {logs[broken[0]]}")
             self.trainer.stop_training = True
+            self.trainer.tell(f"TerminateOnNaN ended the training: {self.error}")
 
     def on_train_error(self, error: Exception) -> bool:
         """Take a refused step for the end."""
         if isinstance(error, NonFiniteError):
             self.error = error
+            self.trainer.tell(" ".join(["TerminateOnNaN ended the training.", *getattr(error, "__notes__", ()), f"Error: {error}"]))
         return self.error is error
 
 

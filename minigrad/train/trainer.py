@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from minigrad.errors import DataError
+from minigrad.errors import DataError, NonFiniteError
 from minigrad.nn.module import Module
 from minigrad.nn.utils import clip_grad_norm_
 from minigrad.optim.lr_scheduler import LRScheduler
@@ -35,13 +35,14 @@ class Trainer:
     are reported beside the loss. Default: accuracy where the loss is one of classes, else none.
     scheduler: of the learning rate; its `step()` is called behind each epoch, or each step with scheduler_interval="step", natively if it is
     one of `optim.lr_scheduler`; one that waits for a plateau is told val_loss, or else loss.
+    nonfinite: what becomes of a step whose gradients are not finite: set as the optimizer's `nonfinite`, which is "raise" unless told.
     Steps, and inference, are captured unless `capture` is False: the numbers are the same, bit for bit. `history` is that of the last `fit`;
     setting `stop_training` ends one.
     """
 
     def __init__(self, model: Module, loss: Loss, optimizer: Optimizer, metrics: Iterable[str | Metric] | None = None,
                  clip_norm: float | None = None, capture: bool = True, scheduler: Any = None,
-                 scheduler_interval: Literal["epoch", "step"] = "epoch") -> None:
+                 scheduler_interval: Literal["epoch", "step"] = "epoch", nonfinite: Literal["raise", "skip", "ignore"] | None = None) -> None:
         if scheduler_interval not in ("epoch", "step"):
             raise ValueError(f"Trainer: scheduler_interval is {scheduler_interval!r}, expected 'epoch' or 'step'")
         if scheduler is not None and not callable(getattr(scheduler, "step", None)):
@@ -55,11 +56,14 @@ class Trainer:
         own = {id(p) for p in model.parameters()}
         if own and not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
             raise ValueError("Trainer: the optimizer updates none of the model's parameters: make it from this model's parameters()")
+        if nonfinite is not None:
+            optimizer.nonfinite = nonfinite
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.scheduler, self.scheduler_interval = scheduler, scheduler_interval
         self.metrics = named(default_metrics(loss) if metrics is None else metrics, loss)
         self.history = History()
         self.stop_training = False
+        self._shown = Quiet()
         self.reported: list[str] = []  # names of the figures of an epoch in this training
         within = scheduler if scheduler_interval == "step" and isinstance(scheduler, LRScheduler) else None
         self._outside = scheduler if scheduler_interval == "step" and within is None else None  # it is stepped from Python, step by step
@@ -98,7 +102,7 @@ class Trainer:
         for listener in listeners:
             if not isinstance(listener, Callback):
                 raise TypeError(f"fit: {listener!r} is no Callback: pass an object of a class that derives from it, not the class")
-        shown = progress(verbose, epochs)
+        self._shown = shown = progress(verbose, epochs)
         self.history = History()
         listeners.append(self.history)
         self.stop_training = False
@@ -146,6 +150,10 @@ class Trainer:
                 return values(self._infer.function(*batches.columns)[0])
             return np.concatenate(outputs)
 
+    def tell(self, words: str) -> None:
+        """Print a line, for a callback, where `fit` shows its progress; nothing with verbose=0."""
+        self._shown.tell(words)
+
     def __repr__(self) -> str:
         return f"Trainer({type(self.model).__name__}, {name_of(self.loss)}, {type(self.optimizer).__name__}, metrics={list(self.metrics)})"
 
@@ -162,11 +170,17 @@ class Trainer:
         shown.begin(epoch, batches.steps)
         means = Means(self.metrics)
         hooked = [listener for listener in listeners if has_batch_hook(listener)]
-        for steps in self._single_steps(batches, means, hooked) if hooked or self._outside is not None else self._steps(batches, means):
-            shown.advance(steps)
-            interrupt.check()
-            if self.stop_training:
-                break
+        done = 0
+        try:
+            for steps in self._single_steps(batches, means, hooked) if hooked or self._outside is not None else self._steps(batches, means):
+                done += steps
+                shown.advance(steps)
+                interrupt.check()
+                if self.stop_training:
+                    break
+        except NonFiniteError as error:
+            error.add_note(f"It was epoch {epoch}, batch {done + (error.step or 0)} of fit, both counted from 0.")
+            raise
         if means.empty:
             raise DataError(f"fit: there were no batches in epoch {epoch}: an iterator gives its batches once only, pass a DataLoader or a list")
         logs = means.logs()

@@ -70,6 +70,25 @@ def test_a_step_that_is_refused_ends_the_training_quietly() -> None:
     assert all(np.isfinite(np.asarray(values)).all() for values in made.model.state_dict().values())
 
 
+@pytest.mark.parametrize("hooked", [False, True])
+@pytest.mark.parametrize("capture", [False, True])
+def test_a_refused_step_is_placed_by_epoch_and_batch(hooked: bool, capture: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    x = np.tile(X, (4, 1))
+    x[4 * 7, 1] = np.nan
+    made, guard = trainer(), TerminateOnNaN()
+    made = Trainer(made.model, F.mse_loss, made.optimizer, capture=capture)
+    others = [LambdaCallback(on_train_batch_end=lambda batch, logs: None)] if hooked else []
+    clean = np.tile(X, (4, 1))
+    made.fit(clean, np.tile(Y, (4, 1)), batch_size=4, epochs=2, verbose=0, shuffle=False)
+    with pytest.raises(NonFiniteError) as caught:
+        made.fit(x, np.tile(Y, (4, 1)), batch_size=4, epochs=3, initial_epoch=2, verbose=0, shuffle=False, callbacks=others)
+    assert caught.value.__notes__ == ["It was epoch 2, batch 7 of fit, both counted from 0."]
+    made.fit(x, np.tile(Y, (4, 1)), batch_size=4, epochs=1, verbose=2, shuffle=False, callbacks=[*others, guard])
+    told = capsys.readouterr().out
+    assert "TerminateOnNaN ended the training. It was epoch 0, batch 7" in told and "Look at the data" in told
+    assert guard.error is not None and "batch 7" in guard.error.__notes__[0]
+
+
 def test_a_figure_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
     guard = TerminateOnNaN()
     poisoned = LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(mine=float("nan") if epoch == 1 else 0.0))

@@ -363,3 +363,17 @@ def test_a_wrong_number_of_features_names_the_layer_and_changes_nothing(blobs: t
     with pytest.raises(ShapeError, match="in 0: linear: expected 6 features, got 4"):
         made.fit(blobs[0][:, :4], blobs[1], verbose=0)
     assert state(made) == before
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_steps_that_are_not_finite_are_skipped_if_asked(captured: bool) -> None:
+    mg.manual_seed(0)
+    model = nn.Linear(2, 1)
+    opt = optim.SGD(model.parameters(), lr=0.01)
+    trainer = Trainer(model, F.mse_loss, opt, capture=captured, nonfinite="skip")
+    x, y = np.ones((12, 2), np.float32), np.zeros((12, 1), np.float32)
+    x[5, 0] = np.nan
+    trainer.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0)
+    assert opt.skipped == 2 and np.isfinite(model.weight.detach().numpy()).all()
+    with pytest.raises(ValueError, match="expected one of 'raise', 'skip', 'ignore'"):
+        Trainer(model, F.mse_loss, opt, nonfinite="drop")  # type: ignore[arg-type]
