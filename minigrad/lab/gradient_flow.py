@@ -5,14 +5,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-import minigrad as mg
 import minigrad.nn.functional as F
 from minigrad import nn
-from minigrad.autograd import grad
-from minigrad.lab.nets import weights
+from minigrad.health.measure import measure
 from minigrad.train import Callback
 
 
@@ -31,21 +28,10 @@ class Flow:
         return first / last if last else None
 
 
-def rms(values: mg.Tensor) -> float:
-    """Root of the mean square, in float64: gradients of 1e-30 are what this is about."""
-    return float(np.sqrt(np.mean(np.square(values.detach().numpy().astype(np.float64)))))
-
-
-def gradient_flow(model: nn.Sequential, x: NDArray[Any], y: NDArray[Any]) -> Flow:
-    """The flow through each layer of `model` for the mean cross-entropy of one batch; no `.grad` is touched."""
-    h: Any = x
-    outputs = []
-    for layer in model:
-        h = layer(h)
-        outputs.append(h)
-    found = [g for g in grad(F.cross_entropy(h, y), [*outputs, *weights(model)]) if g is not None]
-    norms = [rms(g) * g.numel() ** 0.5 for g in found[len(outputs):]]
-    return Flow([rms(output) for output in outputs], [rms(g) for g in found[:len(outputs)]], norms)
+def gradient_flow(model: nn.Module, x: NDArray[Any], y: NDArray[Any], loss: Any = F.cross_entropy) -> Flow:
+    """The flow through each layer of `model` for the loss of one batch, by default mean cross-entropy; nothing of the model is touched."""
+    found = measure(model, x, y, loss)
+    return Flow(found.rms_h.tolist(), found.rms_dh.tolist(), found.norm_dw.tolist())
 
 
 @dataclass
