@@ -3,11 +3,9 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import numpy as np
 
 from minigrad import config
 from minigrad.errors import CaptureError, DamagedFileError, DtypeError
+from minigrad.files import replacing
 from minigrad.tape.handle import Array, Handle
 from minigrad.tape.mode import caller, local
 from minigrad.tape.tensor import tensor
@@ -42,7 +41,7 @@ def save(state: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     text = json.dumps(_packed(state, "", arrays), allow_nan=False, separators=(",", ":"))
     metadata = {STRUCTURE: text, CHECKSUM: _checksum(text, arrays)}
     write = _write_npz if str(path).endswith(".npz") else _write_safetensors()
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         write(temporary, arrays, metadata)
 
 
@@ -134,25 +133,6 @@ def _checksum(text: str, arrays: Arrays) -> str:
 
 
 # ---- files
-@contextmanager
-def _replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A new file beside `path` that takes its place, once it is on the disk, if the block ends well."""
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-        directory = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _write_npz(path: Path, arrays: Arrays, metadata: dict[str, str]) -> None:
     # The checksum first: a damaged directory may lose entries at its end.
     entries = {**{name: np.frombuffer(text.encode(), np.uint8) for name, text in metadata.items()}, **arrays}

@@ -14,18 +14,18 @@ ROOT = Path(__file__).parents[1]
 # From the ground up. Rooms on one floor do not know each other; a room is one module or package, or several that know each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("minigrad_kernels",),
-    ("minigrad.errors minigrad.config minigrad.dtypes", "minigrad.cached", "minigrad.cuda", "minigrad.display"),
+    ("minigrad.errors minigrad.config minigrad.dtypes", "minigrad.cached", "minigrad.cuda", "minigrad.display", "minigrad.files"),
     ("minigrad.ops.attributes", "minigrad.ops.spec"),
     ("minigrad.ops.op minigrad.ops.rules minigrad.ops.samples",),
     ("minigrad.ops",),
     ("minigrad.tape",),
     ("minigrad.check", "minigrad.func", "minigrad.program"),
     ("minigrad.autograd", "minigrad.custom", "minigrad.data", "minigrad.nn", "minigrad.optim"),
-    ("minigrad.health", "minigrad.io", "minigrad.utils"),
+    ("minigrad.health", "minigrad.io", "minigrad.utils", "minigrad.viz"),
     ("minigrad.train",),
     ("minigrad",),
     ("minigrad.lab", "minigrad.bench"),
-    ("minigrad.cli minigrad.compiling minigrad.__main__",),
+    ("minigrad.cli minigrad.compiling minigrad.diagnosing minigrad.__main__",),
 )
 PLACES = {prefix: (floor, room) for floor, rooms in enumerate(FLOORS) for room in rooms for prefix in room.split()}
 REQUIRED = {"numpy", "numba", "llvmlite"}

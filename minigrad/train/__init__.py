@@ -6,6 +6,10 @@ from minigrad.train.callbacks import CSVLogger as CSVLogger
 from minigrad.train.callbacks import LambdaCallback as LambdaCallback
 from minigrad.train.callbacks import LearningRateScheduler as LearningRateScheduler
 from minigrad.train.callbacks import TerminateOnNaN as TerminateOnNaN
+from minigrad.train.health import ActivationStats as ActivationStats
+from minigrad.train.health import GradientStats as GradientStats
+from minigrad.train.health import WeightDelta as WeightDelta
+from minigrad.train.health import WeightStats as WeightStats
 from minigrad.train.history import History as History
 from minigrad.train.metrics import accuracy as accuracy
 from minigrad.train.metrics import mae as mae

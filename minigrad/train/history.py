@@ -1,12 +1,17 @@
 """What a training run measured."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minigrad import display
+from minigrad.errors import DataError
+from minigrad.health.telemetry import Telemetry
+from minigrad.io import load, save
 from minigrad.train.callbacks import Callback, Logs
 
 if TYPE_CHECKING:
@@ -19,12 +24,14 @@ POINTS: Final = 40  # up to which each epoch gets a marker
 class History(Callback):
     """Figures by epoch: `history.history["val_accuracy"][i]` belongs to epoch `history.epoch[i]`, counted from 0.
 
-    `history["loss"]` is an array, `plot()` a picture; a notebook shows a table.
+    `history["loss"]` is an array, `plot()` a picture; a notebook shows a table. `telemetry` is what GradientStats and its like recorded in
+    the training, None without one of them.
     """
 
     def __init__(self) -> None:
         self.epoch: list[int] = []
         self.history: dict[str, list[float]] = {}
+        self.telemetry: Telemetry | None = None
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Append the epoch's figures; one that an epoch lacks is NaN there."""
@@ -44,8 +51,26 @@ class History(Callback):
         return np.array(self.history[name])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Every figure as an array over epochs, and "epoch" itself, for np.savez or a data frame."""
-        return {"epoch": np.array(self.epoch, np.int64), **{name: self[name] for name in self.history}}
+        """Every figure as an array over epochs, and "epoch" itself, for np.savez or a data frame; telemetry under "telemetry/..."."""
+        recorded = {} if self.telemetry is None else {f"telemetry/{name}": values for name, values in self.telemetry.arrays().items()}
+        return {"epoch": np.array(self.epoch, np.int64), **{name: self[name] for name in self.history}, **recorded}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to a file as `mg.save` does: npz if its name ends so, else safetensors."""
+        telemetry = None if self.telemetry is None else self.telemetry.arrays()
+        save({"epoch": np.array(self.epoch, np.int64), "history": {name: self[name] for name in self.history}, "telemetry": telemetry}, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote. Raises DataError for a file that holds something else."""
+        found = load(path)
+        if not isinstance(found, Mapping) or set(found) != {"epoch", "history", "telemetry"}:
+            raise DataError(f"{os.fspath(path)} holds no History: expected what History.save wrote")
+        made = cls()
+        made.epoch = found["epoch"].tolist()
+        made.history = {name: values.tolist() for name, values in found["history"].items()}
+        made.telemetry = None if found["telemetry"] is None else Telemetry.from_arrays(found["telemetry"])
+        return made
 
     def __repr__(self) -> str:
         if not self.epoch:

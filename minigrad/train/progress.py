@@ -28,6 +28,9 @@ class Quiet:
     def end(self, logs: Mapping[str, float]) -> None:
         """The epoch is over, validation included."""
 
+    def tell(self, words: str) -> None:
+        """Someone has something to say."""
+
     def close(self) -> None:
         """Training has ended, maybe inside an epoch."""
 
@@ -48,6 +51,10 @@ class Lines(Quiet):
         """Print the line."""
         if self._told:
             print(f"{self._title}  {told(logs)}  {time.perf_counter() - self._start:.2f} s", flush=True)
+
+    def tell(self, words: str) -> None:
+        """Print it."""
+        print(words, flush=True)
 
 
 class Bar(Lines):
@@ -70,6 +77,12 @@ class Bar(Lines):
         """Leave the bar standing with the figures."""
         self._bar.set_postfix_str(told(logs))
         self.close()
+
+    def tell(self, words: str) -> None:
+        """Print it above the bar."""
+        from tqdm import tqdm
+
+        tqdm.write(words)
 
     def close(self) -> None:
         """Leave the bar as it stands."""
