@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from minigrad import __version__, get_num_threads
+from minigrad import __version__, diagnosing, get_num_threads
 from minigrad.bench import cli as bench
 from minigrad.bench import machine
 from minigrad.bench.peers import CONTESTANTS
 from minigrad.bench.workloads import select
 from minigrad.compiling import announced
+from minigrad.lab import command as lab
 from minigrad.lab import demo
 from minigrad_kernels import _cache, _host
 
@@ -64,6 +65,8 @@ def info(argv: Sequence[str]) -> int:
 
 COMMANDS = {
     "demo": Command(demo.main, "train three 20-layer nets and show where the gradient dies"),
+    "lab": Command(lab.main, "reproduce the classic experiments on vanishing gradients, with figures and checks"),
+    "diagnose": Command(diagnosing.main, "say what keeps a net from learning, and try what helps"),
     "bench": Command(bench.main, "time a training step beside its peers"),
     "warmup": Command(warmup, "compile everything that the demo and the bench run"),
     "info": Command(info, "versions, CPU, threads, compile cache"),

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from minigrad import display
+from minigrad.display import grid as grid
 from minigrad.lab.gradient_flow import Flow
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours and cividis: both are told apart by colour-blind readers
-COLOURS: Final = ("#D55E00", "#0072B2", "#009E73")
-MARKERS: Final = ("o", "s", "D")
+#: Of even lightness, for colour-blind readers as for grey prints.
 COLOUR_MAP: Final = "cividis"
 PANELS: Final = (("rms_h", "rms(h)"), ("rms_dh", "rms(dL/dh)"), ("norm_dw", "|dL/dW|"))
 
@@ -23,9 +22,8 @@ PANELS: Final = (("rms_h", "rms(h)"), ("rms_dh", "rms(dL/dh)"), ("norm_dw", "|dL
 def flow_figure(nets: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Above, rms(dL/dh) by layer and training step, a map for each net; below, all three figures by layer before training."""
     from matplotlib.colors import LogNorm
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 7.5), layout="constrained")
+    figure = display.figure("flow_figure", 12, 7.5)
     axes = figure.subplots(2, 3)
     maps = {name: np.ma.masked_less_equal(np.array(net["flow"]["rms_dh"]).T, 0.0) for name, net in nets.items()}
     norm = LogNorm(min(m.min() for m in maps.values()), max(m.max() for m in maps.values()))
@@ -37,7 +35,7 @@ def flow_figure(nets: Mapping[str, Mapping[str, Any]]) -> Figure:
         layer_ticks(axis.yaxis, len(values))
     figure.colorbar(mesh, ax=axes[0], label="rms(dL/dh)")
     for axis, (key, label) in zip(axes[1], PANELS, strict=True):
-        for (name, net), colour, marker in zip(nets.items(), COLOURS, MARKERS, strict=True):
+        for (name, net), colour, marker in zip(nets.items(), display.PALETTE, display.MARKERS, strict=False):
             values = np.ma.masked_less_equal(net["flow"][key][0], 0.0)
             axis.plot(range(1, len(values) + 1), values, color=colour, marker=marker, markersize=4, linewidth=1.5, label=name)
         axis.set(title=f"{label} before training", xlabel="layer (1 is next to the input)", ylabel=f"{label} (dimensionless)", yscale="log")
@@ -49,11 +47,9 @@ def flow_figure(nets: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 def speed_figure(rows: Sequence[Mapping[str, Any]], width: int, batch: int) -> Figure:
     """Samples per second against depth, for each way to run the step."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.8), layout="constrained")
+    figure = display.figure("speed_figure", 8, 4.8)
     axis = figure.subplots()
-    for mode, colour, marker in zip(dict.fromkeys(row["mode"] for row in rows), COLOURS, MARKERS, strict=True):
+    for mode, colour, marker in zip(dict.fromkeys(row["mode"] for row in rows), display.PALETTE, display.MARKERS, strict=False):
         line = [(row["depth"], row["samples_per_s"]) for row in rows if row["mode"] == mode]
         axis.plot(*zip(*line, strict=True), color=colour, marker=marker, markersize=5, linewidth=1.5, label=mode)
     axis.set(xscale="log", yscale="log", title="Training throughput against depth",
@@ -83,12 +79,6 @@ def layers_figure(flows: Mapping[str, Flow]) -> Figure:
 def layer_ticks(axis: Any, layers: int) -> None:
     """The first layer, and every fifth."""
     axis.set_ticks([1, *range(5, layers + 1, 5)])
-
-
-def grid(axis: Any) -> None:
-    """Light lines behind the data."""
-    axis.grid(True, which="major", color="#DDDDDD", linewidth=0.6)
-    axis.set_axisbelow(True)
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import minigrad as mg
 from minigrad import nn
@@ -14,6 +14,15 @@ Activation = Callable[[], nn.Module]
 KINDS: Final[dict[str, tuple[Activation, bool]]] = {"sigmoid": (nn.Sigmoid, False), "relu": (nn.ReLU, False), "residual relu": (nn.ReLU, True)}
 
 
+def dense(fan_in: int, fan_out: int, init: Init, bias: bool = True, dtype: Any = None) -> nn.Linear:
+    """A dense layer, its weight set by `init`, its bias 0."""
+    linear = nn.Linear(fan_in, fan_out, bias=bias, dtype=dtype)
+    init(linear.weight)
+    if bias:
+        nn.init.zeros_(linear.bias)
+    return linear
+
+
 def deep_net(widths: Sequence[int], activation: Activation, residual: bool, init: Init, scale: float = 1.0) -> nn.Sequential:
     """Dense layers from width to width, an activation behind all but the last, shortcuts where widths match; biases 0.
 
@@ -21,10 +30,7 @@ def deep_net(widths: Sequence[int], activation: Activation, residual: bool, init
     """
     layers: list[nn.Module] = []
     for i, (fan_in, fan_out) in enumerate(pairwise(widths)):
-        linear = nn.Linear(fan_in, fan_out)
-        with mg.no_grad():
-            init(linear.weight)
-            nn.init.zeros_(linear.bias)
+        linear = dense(fan_in, fan_out, init)
         last = i == len(widths) - 2
         layer: nn.Module = linear if last else nn.Sequential(linear, activation())
         layers.append(nn.Residual(layer, scale) if residual and fan_in == fan_out and not last else layer)
