@@ -1,6 +1,7 @@
-"""The README's table and picture from what the bench and the demo wrote: `python bench/readme.py`.
+"""The README's table and picture, and docs/watch.md's, from what the bench and the demo wrote: `python bench/readme.py`.
 
-It reads steps.json, products.json and demo.json in bench/results/, rewrites the README between its two markers, and writes docs/first-screen.png.
+It reads steps.json, products.json, health.json and demo.json in bench/results/, rewrites both pages between their two markers, and writes
+docs/first-screen.png.
 """
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ from minigrad.bench.workloads import select
 from minigrad.lab.figures import COLOUR_MAP, grid, layer_ticks
 
 ROOT: Final = Path(__file__).parents[1]
-STEPS, PRODUCTS, DEMO = (ROOT / "bench/results" / name for name in ("steps.json", "products.json", "demo.json"))
-README, PICTURE = ROOT / "README.md", ROOT / "docs/first-screen.png"
+STEPS, PRODUCTS, HEALTH, DEMO = (ROOT / "bench/results" / name for name in ("steps.json", "products.json", "health.json", "demo.json"))
+README, WATCH, PICTURE = ROOT / "README.md", ROOT / "docs/watch.md", ROOT / "docs/first-screen.png"
 BEGIN, END = "<!-- figures -->\n", "<!-- /figures -->"
 
 TITLES: Final = {
@@ -142,12 +143,25 @@ def table(steps: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", measured_on(steps), ""])
 
 
+def costs(health: Mapping[str, Any]) -> str:
+    """What stands between the markers of docs/watch.md."""
+    found = {(row.work, row.contestant): row.median_us for row in step_rows(health)}
+    lines = ["| one training step | run | µs | each step recorded | each 4th | guard |", "|---|---|--:|--:|--:|--:|"]
+    for work in dict.fromkeys(work for work, _ in found):
+        for plain, prefix, how in (("minigrad", "", "call"), ("repeat", "repeat, ", "repeat")):
+            base = found[work, plain]
+            others = [found[work, f"{prefix}{name}"] for name in ("watched", "watched, each 4th step")]
+            shares = [*[other / base - 1 for other in others], base / found[work, f"{prefix}unguarded"] - 1]
+            lines.append(f"| {described(work)} | {how} | {rounded(base)} | {' | '.join(f'{share:+.1%}' for share in shares)} |")
+    return "\n".join([*lines, "", measured_on(health), ""])
+
+
 def rewritten(text: str, figures: str) -> str:
-    """The README with these figures between its markers."""
+    """A page with these figures between its markers."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"the README has no {BEGIN.strip()} ... {END}")
+        raise ValueError(f"the page has no {BEGIN.strip()} ... {END}")
     return before + begin + figures + end + after
 
 
@@ -202,11 +216,12 @@ def digest() -> str:
 
 
 def main() -> None:
-    """Rewrite both."""
+    """Rewrite all."""
     steps = results()
     README.write_text(rewritten(README.read_text(), table(steps)))
+    WATCH.write_text(rewritten(WATCH.read_text(), costs(load(HEALTH))))
     first_screen(steps, load(DEMO)).savefig(PICTURE, dpi=150, metadata={"Description": digest()})
-    print(f"wrote {README.name} and {PICTURE.relative_to(ROOT)}")
+    print(f"wrote {README.name}, {WATCH.relative_to(ROOT)} and {PICTURE.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from minigrad import nn as nn
 from minigrad import optim as optim
 from minigrad import train as train
 from minigrad import utils as utils
+from minigrad import viz as viz
 from minigrad.cached import cache_clear as cache_clear
 from minigrad.cached import cache_info as cache_info
 from minigrad.config import Generator as Generator
@@ -38,6 +39,10 @@ from minigrad.dtypes import double as double
 from minigrad.dtypes import float as float
 from minigrad.dtypes import int as int
 from minigrad.dtypes import long as long
+from minigrad.health.diagnose import diagnose as diagnose
+from minigrad.health.report import report as report
+from minigrad.health.watch import Watch as Watch
+from minigrad.health.watch import watch as watch
 from minigrad.io import load as load
 from minigrad.io import save as save
 from minigrad.nn.functional import log_softmax as log_softmax

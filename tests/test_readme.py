@@ -75,6 +75,8 @@ def test_the_captured_step_is_twelve_lines() -> None:
 def test_the_table_is_what_the_bench_wrote(figures: Any) -> None:
     text = README.read_text()
     assert text == figures.rewritten(text, figures.table(figures.results())), "run python bench/readme.py"
+    page = figures.WATCH.read_text()
+    assert page == figures.rewritten(page, figures.costs(figures.load(figures.HEALTH))), "run python bench/readme.py"
 
 
 def test_the_table_has_a_row_for_the_worst(figures: Any) -> None:
@@ -159,7 +161,7 @@ def test_the_two_commands_are_those_of_ci() -> None:
     if not script.exists():
         pytest.skip("a source distribution holds no .ci")
     (commands,) = [block[2].splitlines() for block in BLOCK.finditer(README.read_text()) if block[1] == "sh" and "pytest" in block[2]]
-    assert commands == ['pip install ".[all]" && python -m minigrad demo', 'pip install ".[all,dev]" && python -m pytest']
+    assert commands == ['pip install ".[all]" && python -m minigrad demo', 'pip install ".[all,dev]" && python -m pytest -n 2']
     steps = script.read_text().splitlines()
     assert any(line.startswith("step python -m pip install") and line.endswith('".[all,dev]"') for line in steps)
-    assert "step python -m pytest" in steps
+    assert "step python -m pytest -n 2" in steps

@@ -16,6 +16,7 @@ from minigrad.bench.peers.numpy_step import reference_losses
 from minigrad.bench.worker import COMPARED_STEPS, Worker
 from minigrad.bench.workloads import Work, Workload, select
 
+HEALTH_WORKLOADS = ["xor-deep", "mnist-mlp", "deep-100-w32"]
 QUICK_WORKLOADS = ["xor-deep", "circles", "deep-1-w32", "deep-10-w32", "deep-100-w32", "mnist-mlp"]
 ROUNDS, QUICK_ROUNDS = 15, 3
 SAMPLE_S, QUICK_SAMPLE_S = 0.02, 0.005
@@ -32,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--core", type=int, help="first core to use (default: the first that this process may use)")
     made.add_argument("--max-depth-jax", type=int, default=200, metavar="L", help="deepest net that JAX compiles (default: 200; 1000 takes minutes)")
     made.add_argument("--matmul", action="store_true", help="the products of mnist-mlp instead of training steps")
+    made.add_argument("--health", action="store_true", help="what a recording and the guard cost a step, instead of peers")
     made.add_argument("--json", type=Path, metavar="PATH", help="write all figures, with machine and commit")
     made.add_argument("--plot", type=Path, metavar="PATH", help="write throughput against depth as a picture (needs matplotlib)")
     return made
@@ -69,7 +71,8 @@ def works(options: argparse.Namespace) -> list[Work]:
     """The pieces of work that the options ask for."""
     if options.matmul:
         return list(select(["mnist-mlp"])[0].products)
-    return list(select(options.workloads or (QUICK_WORKLOADS if options.quick else ["*"])))
+    usual = QUICK_WORKLOADS if options.quick else HEALTH_WORKLOADS if options.health else ["*"]
+    return list(select(options.workloads or usual))
 
 
 def races(
@@ -94,7 +97,8 @@ def races(
 def bench(options: argparse.Namespace, command: str) -> None:
     """Run what the options ask for, print it as it comes, write it at the end."""
     chosen, cores = works(options), cores_for(options.threads, options.core)
-    contestants, skipped = choose(options.peers, peers.MULTIPLIERS if options.matmul else peers.CONTESTANTS)
+    field = peers.MULTIPLIERS if options.matmul else peers.HEALTH if options.health else peers.CONTESTANTS
+    contestants, skipped = choose(options.peers, field)
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}")
     if not timing.pin(cores):
