@@ -145,14 +145,12 @@ def table(steps: Mapping[str, Any]) -> str:
 
 def costs(health: Mapping[str, Any]) -> str:
     """What stands between the markers of docs/watch.md."""
-    found = {(row.work, row.contestant): row.median_us for row in step_rows(health)}
-    lines = ["| one training step | run | µs | each step recorded | each 4th | guard |", "|---|---|--:|--:|--:|--:|"]
-    for work in dict.fromkeys(work for work, _ in found):
-        for plain, prefix, how in (("minigrad", "", "call"), ("repeat", "repeat, ", "repeat")):
-            base = found[work, plain]
-            others = [found[work, f"{prefix}{name}"] for name in ("watched", "watched, each 4th step")]
-            shares = [*[other / base - 1 for other in others], base / found[work, f"{prefix}unguarded"] - 1]
-            lines.append(f"| {described(work)} | {how} | {rounded(base)} | {' | '.join(f'{share:+.1%}' for share in shares)} |")
+    found = {(row["work"], row["run"], row["variant"]): row for row in health["costs"]}
+    lines = ["| one training step | run | µs | each step recorded | each 4th | without the guard |", "|---|---|--:|--:|--:|--:|"]
+    for work, run in dict.fromkeys((work, run) for work, run, _ in found):
+        plain, *others = [found[work, run, variant] for variant in ("plain", "recorded", "each 4th recorded", "unguarded")]
+        added = " | ".join(f"{one['added']:+.1%}" for one in others)
+        lines.append(f"| {described(work)} | {run} | {rounded(plain['median_us'])} | {added} |")
     return "\n".join([*lines, "", measured_on(health), ""])
 
 

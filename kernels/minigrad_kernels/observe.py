@@ -18,7 +18,7 @@ from ._jit import jit
 from .feed import copy_bytes
 from .norms import sum_squares
 from .reduce import fold, line, widen
-from .simd import Vector, abs_, inline, lane_count_mask, lanes, load, load_tail, select, splat
+from .simd import Vector, abs_, fma, inline, lane_count_mask, lanes, load, load_tail, select, splat
 
 GROUP: Final = 8
 LARGEST: Final = 2
@@ -206,7 +206,7 @@ def signal(low, high, clock, x, stats):
 def _seen(v, sums, squares, zeros, alive):
     """The running numbers after one more vector, `alive` being the largest size of each unit."""
     size, wide = abs_(v), widen(v)
-    return sums + wide, squares + wide * wide, zeros + select(v == 0.0, 1.0, 0.0), select(size > alive, size, alive)
+    return sums + wide, fma(wide, wide, squares), zeros + select(v == 0.0, 1.0, 0.0), select(size > alive, size, alive)
 
 
 @inline

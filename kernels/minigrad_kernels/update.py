@@ -67,7 +67,7 @@ def factory(plain, watched):
 
 def _source(written: list[str], clips: bool, watches: bool) -> str:
     times = " * by" if clips else ""
-    seen = "change = widen(new_p - {}); wide = widen({}); changes = changes + change * change; squares = squares + wide * wide; sums = sums + wide"
+    seen = "change = widen(new_p - {}); wide = widen({}); changes = fma(change, change, changes); squares = fma(wide, wide, squares); sums = sums + wide"
     return _LOOP.format(
         heads="factor, hyper" if clips else "hyper", arrays=", ".join(["g", *written]), by="by = splat(factor[0], p)" if clips else "",
         new=", ".join(f"new_{x}" for x in written),

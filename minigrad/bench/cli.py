@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from minigrad.bench import machine, peers, plot, report, timing
+import minigrad as mg
+from minigrad.bench import health, machine, peers, plot, report, timing
 from minigrad.bench.peers import Contestant
 from minigrad.bench.peers.numpy_step import reference_losses
 from minigrad.bench.worker import COMPARED_STEPS, Worker
 from minigrad.bench.workloads import Work, Workload, select
 
-HEALTH_WORKLOADS = ["xor-deep", "mnist-mlp", "deep-100-w32"]
 QUICK_WORKLOADS = ["xor-deep", "circles", "deep-1-w32", "deep-10-w32", "deep-100-w32", "mnist-mlp"]
 ROUNDS, QUICK_ROUNDS = 15, 3
 SAMPLE_S, QUICK_SAMPLE_S = 0.02, 0.005
@@ -71,8 +71,7 @@ def works(options: argparse.Namespace) -> list[Work]:
     """The pieces of work that the options ask for."""
     if options.matmul:
         return list(select(["mnist-mlp"])[0].products)
-    usual = QUICK_WORKLOADS if options.quick else HEALTH_WORKLOADS if options.health else ["*"]
-    return list(select(options.workloads or usual))
+    return list(select(options.workloads or (QUICK_WORKLOADS if options.quick else ["*"])))
 
 
 def races(
@@ -94,11 +93,25 @@ def races(
                 yield report.rows(work, timing.race(racers, work, reference, rounds, sample_s), peers.BASELINE, peak)
 
 
+def health_bench(options: argparse.Namespace, command: str) -> None:
+    """Measure what a recording and the guard cost, print it as it comes, write it at the end."""
+    cores = cores_for(1, options.core)
+    timing.pin(cores)
+    mg.set_num_threads(1)
+    about = machine.describe(cores, machine.Peak(machine.kernel_peak(), machine.c_peak()))
+    chosen = list(select(options.workloads or [*health.WORKLOADS]))
+    found: list[health.Cost] = []
+    for rows in health.race(chosen, options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)):
+        print(f"\n{health.table(rows)}", flush=True)
+        found += rows
+    if options.json:
+        report.write_json(options.json, health.document(found, command=command, machine=about))
+
+
 def bench(options: argparse.Namespace, command: str) -> None:
     """Run what the options ask for, print it as it comes, write it at the end."""
     chosen, cores = works(options), cores_for(options.threads, options.core)
-    field = peers.MULTIPLIERS if options.matmul else peers.HEALTH if options.health else peers.CONTESTANTS
-    contestants, skipped = choose(options.peers, field)
+    contestants, skipped = choose(options.peers, peers.MULTIPLIERS if options.matmul else peers.CONTESTANTS)
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}")
     if not timing.pin(cores):
@@ -124,7 +137,7 @@ def main(argv: Sequence[str]) -> int:
     """The exit status: 2 for options that make no sense."""
     options = parser().parse_args(argv)
     try:
-        bench(options, shlex.join(["python", "-m", "minigrad", "bench", *argv]))
+        (health_bench if options.health else bench)(options, shlex.join(["python", "-m", "minigrad", "bench", *argv]))
     except ValueError as error:
         print(f"bench: {error}")
         return 2

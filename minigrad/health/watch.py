@@ -84,7 +84,7 @@ class Watch:
 
     def _flow(self, i: int, call: object, g: Handle) -> None:
         if self._latest.get(i) is call:
-            self.observer.signal(len(self._places) + i, g, -inf, inf)
+            self.observer.signal(len(self._places) + i, g, flat=True)
 
     # ---- reading
     @property

@@ -87,7 +87,7 @@ def training_step(model: nn.Sequential, opt: optim.SGD) -> Callable[[Any, Any], 
         cost = F.cross_entropy(logits, y)
         error = (logits.argmax(1) != y).astype(mg.float32).mean()
         cost.backward()
-        moved = [nn.utils.get_total_norm([velocity], norm_type=1) for velocity in velocities]
+        moved = [mg.norm(velocity, p=1, dim=1).sum() for velocity in velocities]
         opt.step()
         return cost, error, moved
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ INT64: Final = np.dtype(np.int64)
 FLOAT64: Final = np.dtype(np.float64)
 DUE, STEP, EVERY, NEXT = range(CLOCK)
 #: Bytes of rows that are taken at a time, unless one run needs more of them: the recording grows by such pieces.
-PIECE: Final = 1 << 22
+PIECE: Final = 1 << 24
 
 #: Recordings that are going on. While there are none, nothing else is looked at.
 active: Final[list[Observer]] = []
@@ -83,7 +84,8 @@ class Observer:
         # The step's number; parameters; signals; and a place for what nobody asked for.
         self.width = GROUP * (1 + count + signals + 1)
         self.now = wrap(np.full(self.width, np.nan), Spec.of((self.width,), FLOAT64))
-        self.clock = wrap(np.array([1, 0, every, 0]), Spec.of((CLOCK,), INT64))
+        # All that the recording writes has one version, which nobody asks for: a captured step counts on each that it changes.
+        self.clock = wrap(np.array([1, 0, every, 0]), Spec.of((CLOCK,), INT64), self.now.clock)
         self._ticks: Any = (ctypes.c_int64 * CLOCK).from_address(self.clock.address)  # reading one takes 40 ns, through NumPy 100
         self._signals = 1 + count
         self._pieces: list[tuple[Array, int]] = []  # rows that are full, or were left, and how many of them hold something
@@ -146,12 +148,12 @@ class Observer:
         return wrap(self.now.array[GROUP * place:GROUP * (place + 1)], Spec.of((GROUP,), FLOAT64), self.now.clock)
 
     # ---- what steps call
-    def signal(self, index: int, x: Any, low: float, high: float) -> None:
-        """Take a signal, or the gradient of one."""
+    def signal(self, index: int, x: Any, low: float = -inf, high: float = inf, flat: bool = False) -> None:
+        """Take a signal, saturated at low and high; or, flat, the gradient of one."""
         if local.mode.listener is None and not self.due:
             return
         with no_grad():
-            observe.signal_(x, self.clock, self.windows[index], low=low, high=high)
+            observe.signal_(x, self.clock, self.windows[index], low=low, high=high, flat=flat)
 
     def gradients(self, run: Segment, partials: Any) -> None:
         """`norms.sum_squares_` of a run into `partials`, and what is wanted of its gradients in the same pass.
@@ -228,20 +230,20 @@ class Observer:
         counts = [-(-p.spec.size // BLOCK) for p in run.leaves]
         if all(count <= 1 for count in counts):
             where = [place for place, count in zip(places, counts, strict=True) if count]
-            return Table(_integers([starts, lengths, where]), self.now, None, _doubles(len(starts)))
+            return Table(_integers([starts, lengths, where]), self.now, None, self._doubles(len(starts)))
         ends = GROUP * np.cumsum([0, *counts])
         wanted = [i for i, place in enumerate(places) if place != nowhere]
         bounds = [[int(ends[i]) for i in wanted], [int(ends[i + 1]) for i in wanted], [places[i] for i in wanted]]
-        return Table(_integers([starts, lengths, GROUP * np.arange(len(starts))]), _doubles(int(ends[-1])), _integers(bounds), _doubles(len(starts)))
+        blocks = _integers([starts, lengths, GROUP * np.arange(len(starts))])
+        return Table(blocks, self._doubles(int(ends[-1])), _integers(bounds), self._doubles(len(starts)))
+
+    def _doubles(self, count: int) -> Any:
+        return wrap(np.empty(count), Spec.of((count,), FLOAT64), self.now.clock)
 
 
 def _version(p: Handle) -> int:
     """A number that moves whenever the gradient is written, but for clipping."""
     return p.leaf.slot.clock[0] + live.replays.value  # type: ignore[union-attr, no-any-return]
-
-
-def _doubles(count: int) -> Any:
-    return wrap(np.empty(count), Spec.of((count,), FLOAT64))
 
 
 def _integers(rows: Any) -> Any:

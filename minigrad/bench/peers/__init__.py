@@ -74,16 +74,6 @@ MULTIPLIERS = (
     Contestant("numpy", "products", "numpy", package="numpy"),
     Contestant("torch", "products", "torch", package="torch"),
 )
-HEALTH = (
-    Contestant("minigrad", "minigrad_step", "captured", package="minigrad"),
-    Contestant("watched", "minigrad_step", "captured watched 1", package="minigrad"),
-    Contestant("watched, each 4th step", "minigrad_step", "captured watched 4", package="minigrad"),
-    Contestant("unguarded", "minigrad_step", "captured unguarded", package="minigrad"),
-    Contestant("repeat", "minigrad_step", "repeat", package="minigrad"),
-    Contestant("repeat, watched", "minigrad_step", "repeat watched 1", package="minigrad"),
-    Contestant("repeat, watched, each 4th step", "minigrad_step", "repeat watched 4", package="minigrad"),
-    Contestant("repeat, unguarded", "minigrad_step", "repeat unguarded", package="minigrad"),
-)
 BASELINE = "minigrad"  # the captured call, or our kernel: the ratio column is time over its time
 
 

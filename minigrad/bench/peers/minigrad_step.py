@@ -1,9 +1,7 @@
-"""minigrad: one step function, run eagerly, as a captured call, or repeated inside the program; with a recording, or without the guard."""
+"""minigrad: one step function, run eagerly, as a captured call, or repeated inside the program."""
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import count
-from typing import Any
+from collections.abc import Sequence
 
 import minigrad as mg
 import minigrad.nn.functional as F
@@ -12,7 +10,6 @@ from minigrad.bench import workloads
 from minigrad.bench.peers import Job, chunk
 from minigrad.bench.workloads import Workload
 
-CALLS_KEPT = 1000
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 
 
@@ -29,14 +26,10 @@ def network(workload: Workload) -> nn.Sequential:
 
 
 def build(workload: Workload, mode: str, threads: int) -> Job:
-    """`mode` is "eager", "captured" or "repeat"; then maybe "watched" and every how many steps, or "unguarded"."""
-    mode, *more = mode.split()
+    """`mode` is "eager", "captured" or "repeat"."""
     mg.set_num_threads(threads)
     model = network(workload)
     opt = optim.SGD(model.parameters(), lr=workloads.LEARNING_RATE, momentum=workloads.MOMENTUM)
-    if more[:1] == ["unguarded"]:
-        opt.nonfinite = "ignore"
-    watch = mg.watch(model, every=int(more[1])) if more[:1] == ["watched"] else None
     x, y = map(mg.tensor, workload.data())
 
     def step(x: mg.Tensor, y: mg.Tensor) -> mg.Tensor:
@@ -51,23 +44,10 @@ def build(workload: Workload, mode: str, threads: int) -> Job:
         return Job(lambda: float(step(x, y)))
     captured = mg.capture(step)
     if mode == "captured":
-        call: Any = lambda: float(captured(x, y))  # noqa: E731
-        return Job(call if watch is None else _kept_small(call, watch), first_calls=3)  # two recordings, the second makes the program, its first run
+        return Job(lambda: float(captured(x, y)), first_calls=3)  # two recordings, the second makes the program, and its first run
     steps = chunk(workload)
 
     def repeat() -> Sequence[float]:
         return captured.repeat(steps, x, y).numpy().tolist()  # type: ignore[no-any-return]
 
-    return Job(repeat if watch is None else _kept_small(repeat, watch), steps)
-
-
-def _kept_small(call: Callable[[], Any], watch: mg.Watch) -> Callable[[], Any]:
-    """The call, which forgets what was recorded now and then: a bench takes more steps than anybody keeps."""
-    calls = count(1)
-
-    def clearing() -> Any:
-        if next(calls) % CALLS_KEPT == 0:
-            watch.clear()
-        return call()
-
-    return clearing
+    return Job(repeat, steps)
