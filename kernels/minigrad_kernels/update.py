@@ -67,7 +67,8 @@ def factory(plain, watched):
 
 def _source(written: list[str], clips: bool, watches: bool) -> str:
     times = " * by" if clips else ""
-    seen = "change = widen(new_p - {}); wide = widen({}); changes = fma(change, change, changes); squares = fma(wide, wide, squares); sums = sums + wide"
+    seen = ("change = widen(new_p - {}); changes = fma(change, change, changes); "
+            "wide = widen(new_p); squares = fma(wide, wide, squares); sums = sums + wide")
     return _LOOP.format(
         heads="factor, hyper" if clips else "hyper", arrays=", ".join(["g", *written]), by="by = splat(factor[0], p)" if clips else "",
         new=", ".join(f"new_{x}" for x in written),
@@ -78,8 +79,8 @@ def _source(written: list[str], clips: bool, watches: bool) -> str:
         store_tails="; ".join(f"store_tail({x}, whole, rest, new_{x})" for x in written),
         more=", stats, at" if watches else "",
         begin="none = widen(splat(0.0, p)); sums, squares, changes = none, none, none" if watches else "",
-        watch=seen.format("load(p, i)", "new_p") if watches else "",
-        watch_tail=f"new_p = first_lanes(new_p, rest); {seen.format('load_tail(p, whole, rest, 0.0)', 'new_p')}" if watches else "",
+        watch=seen.format("load(p, i)") if watches else "",
+        watch_tail=f"new_p = first_lanes(new_p, rest); {seen.format('load_tail(p, whole, rest, 0.0)')}" if watches else "",
         end="put_three(stats, at + WEIGHT, sums, squares, changes)" if watches else "")
 
 

@@ -22,7 +22,7 @@ def test_every_variant_is_timed_and_nothing_goes_on_afterwards(run: str) -> None
 
 
 def test_a_run_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli.timing, "pin", lambda cores: True)
+    monkeypatch.setattr("minigrad.bench.timing.pin", lambda cores: True)
     threads = mg.get_num_threads()
     try:
         assert cli.main(["--health", "--rounds", "1", "--workloads", "xor-deep", "--json", str(tmp_path / "health.json")]) == 0
