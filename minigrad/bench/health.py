@@ -8,10 +8,9 @@ from statistics import median, quantiles
 from typing import Any, Final
 
 import minigrad as mg
-import minigrad.nn.functional as F
-from minigrad import nn, optim
+from minigrad import optim
 from minigrad.bench import workloads
-from minigrad.bench.peers.minigrad_step import network
+from minigrad.bench.peers.minigrad_step import network, training_step
 from minigrad.bench.workloads import Workload
 
 #: What is added to the step: how often it is recorded, and whether there is a guard.
@@ -44,15 +43,7 @@ def costs(workload: Workload, run: str, rounds: int) -> list[Cost]:
     model = network(workload)
     opt = optim.SGD(model.parameters(), lr=workloads.LEARNING_RATE, momentum=workloads.MOMENTUM)
     x, y = map(mg.tensor, workload.data())
-
-    @mg.capture
-    def step(x: mg.Tensor, y: mg.Tensor) -> mg.Tensor:
-        opt.zero_grad()
-        loss = F.mse_loss(model(x), y)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), workloads.MAX_NORM)
-        opt.step()
-        return loss
+    step = mg.capture(training_step(model, opt))
 
     def several(steps: int) -> Callable[[], object]:
         if run == "repeat":

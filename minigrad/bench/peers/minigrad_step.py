@@ -1,7 +1,7 @@
 """minigrad: one step function, run eagerly, as a captured call, or repeated inside the program."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import minigrad as mg
 import minigrad.nn.functional as F
@@ -25,12 +25,8 @@ def network(workload: Workload) -> nn.Sequential:
     return nn.Sequential(*blocks)
 
 
-def build(workload: Workload, mode: str, threads: int) -> Job:
-    """`mode` is "eager", "captured" or "repeat"."""
-    mg.set_num_threads(threads)
-    model = network(workload)
-    opt = optim.SGD(model.parameters(), lr=workloads.LEARNING_RATE, momentum=workloads.MOMENTUM)
-    x, y = map(mg.tensor, workload.data())
+def training_step(model: nn.Sequential, opt: optim.Optimizer) -> Callable[[mg.Tensor, mg.Tensor], mg.Tensor]:
+    """Forward, loss, backward, clipping and update."""
 
     def step(x: mg.Tensor, y: mg.Tensor) -> mg.Tensor:
         opt.zero_grad()
@@ -40,6 +36,16 @@ def build(workload: Workload, mode: str, threads: int) -> Job:
         opt.step()
         return loss
 
+    return step
+
+
+def build(workload: Workload, mode: str, threads: int) -> Job:
+    """`mode` is "eager", "captured" or "repeat"."""
+    mg.set_num_threads(threads)
+    model = network(workload)
+    opt = optim.SGD(model.parameters(), lr=workloads.LEARNING_RATE, momentum=workloads.MOMENTUM)
+    x, y = map(mg.tensor, workload.data())
+    step = training_step(model, opt)
     if mode == "eager":
         return Job(lambda: float(step(x, y)))
     captured = mg.capture(step)
